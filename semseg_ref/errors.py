@@ -1,0 +1,38 @@
+"""Errors that are the user's to mend.
+
+Every command line turns an `InputError` into one line on stderr and exit code 2; any other exception is a bug
+of ours and keeps its traceback. Where the reference raises a certain built-in type (`RuntimeError` for a bad list
+file, `AssertionError` for an unknown option, `ValueError` for a wrong type), the subclass inherits from both.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Bad input: the message names the file, key or value, what was expected, and the nearest valid choice."""
+
+
+class DataError(InputError, RuntimeError):
+    """A list file, an image or a label that cannot be used."""
+
+
+class OptionError(InputError, AssertionError):
+    """An option that does not exist, or has no value."""
+
+
+class OptionTypeError(InputError, ValueError):
+    """An option's value has another type than the option."""
+
+
+class CheckpointError(InputError, RuntimeError):
+    """A checkpoint that is missing, damaged, or belongs to another network."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The tail of an error message: `; did you mean 'power'?`, or the valid names when none is near."""
+    names = sorted(str(v) for v in valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; valid: {', '.join(names)}" if names else ""
