@@ -36,3 +36,14 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; valid: {', '.join(names)}" if names else ""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error in one line, also when a loader's worker process raised it.
+
+    torch wraps a worker's exception into its whole traceback; the message proper is that text's last line.
+    """
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())

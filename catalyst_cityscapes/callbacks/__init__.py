@@ -1,0 +1,28 @@
+"""Training components as thin Catalyst callbacks over pure functions; one per file, one method card each in docs/components."""
+
+from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
+from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
+from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
+from catalyst_cityscapes.callbacks.epoch_log import EpochLogging
+from catalyst_cityscapes.callbacks.gradient_step import GradientStep
+from catalyst_cityscapes.callbacks.iteration_log import IterationLogging
+from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU
+from catalyst_cityscapes.callbacks.one_cycle import OneCycle
+from catalyst_cityscapes.callbacks.poly_lr import PolyLR
+from catalyst_cityscapes.callbacks.progress import Progress
+from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
+
+__all__ = [
+    "AuxLossWeighting",
+    "BatchMeanIoU",
+    "Checkpoint",
+    "EarlyStopping",
+    "EpochLogging",
+    "GradientStep",
+    "IterationLogging",
+    "MeanIoU",
+    "OneCycle",
+    "PolyLR",
+    "Progress",
+    "SyncBNConversion",
+]

@@ -1,0 +1,58 @@
+"""Stops a training whose metric no longer improves."""
+
+import math
+from typing import Any
+
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder
+
+from semseg_ref.errors import OptionError, did_you_mean
+
+
+class EarlyStopping(Callback):
+    """Ends the experiment after `patience` epochs without improvement. Not part of the reference recipe.
+
+    The metrics are summed over ranks before they are compared, so that all ranks stop together.
+
+    Args:
+        metric, loader: whose value is watched.
+        patience: epochs without improvement, >= 1.
+        minimize: True when less is better.
+        min_delta: smallest change that counts, >= 0.
+    """
+
+    def __init__(
+        self, metric: str = "mIoU", loader: str = "valid", patience: int = 10, minimize: bool = False, min_delta: float = 0.0
+    ) -> None:
+        super().__init__(order=CallbackOrder.Scheduler + 5)
+        if patience < 1:
+            raise OptionError(f"patience: {patience} is not >= 1")
+        self.metric, self.loader, self.patience = metric, loader, patience
+        self.minimize, self.min_delta = minimize, min_delta
+        self.best: float | None = None
+        self.bad_epochs = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value and the count of epochs without improvement."""
+        return {"best": self.best, "bad_epochs": self.bad_epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores `state_dict`."""
+        self.best, self.bad_epochs = state["best"], state["bad_epochs"]
+
+    def on_epoch_end(self, runner: dl.IRunner) -> None:
+        """Compares and counts."""
+        metrics = runner.epoch_metrics.get(self.loader)
+        if metrics is None:
+            return
+        if self.metric not in metrics:
+            raise OptionError(f"callbacks.early_stopping.metric: loader '{self.loader}' has no metric '{self.metric}'"
+                              f"{did_you_mean(self.metric, metrics)}")  # fmt: skip
+        value = metrics[self.metric]
+        gain = None if self.best is None else (self.best - value if self.minimize else value - self.best)
+        if math.isfinite(value) and (gain is None or gain > self.min_delta):
+            self.best, self.bad_epochs = value, 0
+            return
+        self.bad_epochs += 1
+        if self.bad_epochs >= self.patience:
+            runner.need_early_stop = True

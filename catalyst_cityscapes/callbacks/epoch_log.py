@@ -1,0 +1,42 @@
+"""`metrics.csv`: every loader metric of every epoch, one a row."""
+
+import csv
+import os
+
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder
+
+COLUMNS = ("epoch", "loader", "metric", "value")
+
+
+class EpochLogging(Callback):
+    """Appends (epoch, loader, metric, value) rows; long form, so that a metric that appears later shifts no column.
+
+    A callback and not a Catalyst logger, because the rows of an epoch must be on disk before its checkpoint is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(order=CallbackOrder.Scheduler + 2)
+
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Opens the file; a resumed run keeps the rows of finished epochs."""
+        if not runner.engine.is_main_process:
+            return
+        self.path = runner.logdir / "metrics.csv"
+        rows = []
+        if runner.epoch_step and self.path.is_file():
+            with open(self.path, newline="") as file:
+                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit()]
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with open(temporary, "w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= runner.epoch_step)])
+        os.replace(temporary, self.path)
+
+    def on_epoch_end(self, runner: dl.IRunner) -> None:
+        """Writes the epoch's rows."""
+        if not runner.engine.is_main_process:
+            return
+        with open(self.path, "a", newline="") as file:
+            writer = csv.writer(file)
+            for loader, metrics in runner.epoch_metrics.items():
+                writer.writerows((runner.epoch_step, loader, name, repr(value)) for name, value in metrics.items())

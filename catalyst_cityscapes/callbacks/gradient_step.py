@@ -1,0 +1,47 @@
+"""Backward and optimiser step, with gradient accumulation and clipping that work."""
+
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder, IBackwardCallback, IOptimizerCallback
+from torch.nn.utils import clip_grad_norm_
+
+from semseg_ref.errors import OptionError
+
+
+class GradientStep(IBackwardCallback, IOptimizerCallback):
+    """`backward` on every batch, `step` and `zero_grad` on every `accumulation_steps`-th.
+
+    Stock Catalyst does not divide the loss by the number of accumulated batches and lets a rest leak into the next epoch.
+    Here the loss is divided by the size of its own group, and the last, possibly smaller, group of an epoch steps too.
+
+    Args:
+        accumulation_steps: batches per optimiser step, >= 1.
+        clip_norm: largest global gradient norm, or None (the reference does not clip).
+    """
+
+    def __init__(self, accumulation_steps: int = 1, clip_norm: float | None = None) -> None:
+        Callback.__init__(self, CallbackOrder.Optimizer)  # both interfaces fix an order of their own
+        if accumulation_steps < 1:
+            raise OptionError(f"accumulation_steps: {accumulation_steps} is not >= 1")
+        self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Tells the runner how many optimiser steps an epoch has, for the schedules."""
+        runner.steps_per_epoch = -(-runner.train_batches // self.accumulation_steps)
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Backward, and a step where the group is complete."""
+        if not runner.is_train_loader:
+            return
+        k, i = self.accumulation_steps, runner.iteration
+        loss = runner.batch_metrics["loss"]
+        group_size = min(k, runner.train_batches - i // k * k)
+        runner.engine.backward(loss if group_size == 1 else loss / group_size)
+        runner.batch_metrics["loss"] = loss.detach()
+        runner.optimizer_stepped = (i + 1) % k == 0 or i + 1 == runner.train_batches
+        if runner.optimizer_stepped:
+            if self.clip_norm is not None:
+                runner.engine.unscale_gradients(runner.optimizer)
+                clip_grad_norm_(runner.network.parameters(), self.clip_norm)
+            runner.optimizer.step()
+            runner.optimizer.zero_grad()
+            runner.optimizer_steps = (runner.epoch_step - 1) * runner.steps_per_epoch + i // k + 1

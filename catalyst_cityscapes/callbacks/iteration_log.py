@@ -1,0 +1,61 @@
+"""`iterations.csv`: the rates used and the losses of every step, without a host sync per step."""
+
+import torch
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder
+
+from semseg_ref.errors import OptionError
+from semseg_ref.train_log import IterationLog, IterationRecord
+
+
+class IterationLogging(Callback):
+    """Keeps the losses on the device and writes them every `every` steps and at the end of the loader.
+
+    Rates are read before the step, so they are the ones it used. Losses are averaged over ranks, weighted by images.
+
+    Args:
+        every: steps between writes, >= 1.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        super().__init__(order=CallbackOrder.Scheduler + 1)
+        if every < 1:
+            raise OptionError(f"every: {every} is not >= 1")
+        self.every = every
+
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Opens the file; a resumed run keeps the rows of finished epochs."""
+        self._pending: list[tuple[int, int, float, float]] = []
+        self._losses: list[torch.Tensor] = []
+        if runner.engine.is_main_process:
+            self._log = IterationLog(runner.logdir / "iterations.csv", runner.epoch_step * runner.train_batches)
+
+    def on_batch_start(self, runner: dl.IRunner) -> None:
+        """Notes the rates that this step will use."""
+        if runner.is_train_loader:
+            groups = runner.optimizer.param_groups
+            iteration = (runner.epoch_step - 1) * runner.train_batches + runner.iteration
+            self._pending.append((iteration, runner.epoch_step - 1, groups[0]["lr"], groups[-1]["lr"]))
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Notes the step's losses."""
+        if not runner.is_train_loader:
+            return
+        weighted = runner.losses * runner.batch_size if runner.engine.num_processes > 1 else runner.losses
+        self._losses.append(torch.cat([weighted, weighted.new_tensor([runner.batch_size])]))
+        if len(self._losses) == self.every:
+            self._flush(runner)
+
+    def on_loader_end(self, runner: dl.IRunner) -> None:
+        """Writes the rest."""
+        if self._losses:
+            self._flush(runner)
+
+    def _flush(self, runner: dl.IRunner) -> None:
+        table = torch.stack(self._losses)
+        runner.engine.sum_reduce(table)
+        losses = table[:, :3] / table[:, 3:] if runner.engine.num_processes > 1 else table[:, :3]
+        if runner.engine.is_main_process:
+            rows = zip(self._pending, losses.tolist(), strict=True)
+            self._log.write(IterationRecord(*position, *values) for position, values in rows)
+        self._pending, self._losses = [], []

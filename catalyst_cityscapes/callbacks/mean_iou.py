@@ -1,0 +1,99 @@
+"""mIoU, mAcc and allAcc over a whole loader, from one confusion matrix on the device."""
+
+import torch
+from catalyst import dl
+from catalyst.core.callback import IMetricCallback
+
+from semseg_ref.catalog import load_names
+from semseg_ref.metric import areas_from_matrix, scores_from_areas
+
+
+def count_confusion(prediction: torch.Tensor, target: torch.Tensor, classes: int, ignore_index: int) -> torch.Tensor:
+    """Confusion counts of one batch.
+
+    Args:
+        prediction: int64 [...], class ids 0..classes-1.
+        target: int64 [...], class ids; pixels equal to `ignore_index` do not count.
+        classes: K.
+        ignore_index: e.g. 255.
+
+    Returns:
+        int64 [K, K] on the same device, rows are targets, columns are predictions.
+    """
+    cells = torch.where(target == ignore_index, classes * classes, target * classes + prediction).flatten()
+    size = classes * classes + 1
+    if cells.is_cuda:
+        # torch.bincount waits for the host on a GPU; scatter_add_ on integers does not, and is exact in any order.
+        counts = torch.zeros(size, dtype=torch.int64, device=cells.device).scatter_add_(0, cells, torch.ones_like(cells))
+    else:
+        counts = torch.bincount(cells, minlength=size)
+    return counts[:-1].reshape(classes, classes)
+
+
+class MeanIoU(IMetricCallback):
+    """Data-set level scores: areas are summed over the loader and over all ranks before any ratio is taken.
+
+    As in the reference, the means run over all K classes; a class that never occurs counts as 0. Nothing leaves the device
+    until the loader ends.
+
+    Args:
+        classes: K.
+        ignore_index: label that does not count.
+        names: class names file, one a line; adds one `iou/NAME` per class on validation loaders.
+    """
+
+    def __init__(self, classes: int, ignore_index: int = 255, names: str | None = None) -> None:
+        super().__init__()
+        self.classes, self.ignore_index = classes, ignore_index
+        self.names = None if names is None else load_names(names, classes)
+
+    def on_loader_start(self, runner: dl.IRunner) -> None:
+        """Empties the matrix."""
+        self.matrix = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=runner.engine.device)
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Adds the batch's arg-max map."""
+        prediction = runner.batch["logits"].detach().argmax(1)
+        self.matrix += count_confusion(prediction, runner.batch["targets"], self.classes, self.ignore_index)
+
+    def on_loader_end(self, runner: dl.IRunner) -> None:
+        """Sums over ranks and reports."""
+        runner.engine.sum_reduce(self.matrix)
+        scores = scores_from_areas(*areas_from_matrix(self.matrix.cpu().numpy()))
+        runner.loader_metrics.update(mIoU=scores.mIoU, mAcc=scores.mAcc, allAcc=scores.allAcc)
+        if self.names is not None and runner.is_valid_loader:
+            pairs = zip(self.names, scores.iou_class, strict=True)
+            runner.loader_metrics.update({f"iou/{name}": float(iou) for name, iou in pairs})
+
+
+class BatchMeanIoU(IMetricCallback):
+    """The earlier attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class scores 1.
+
+    Biased upwards and not comparable with mIoU; here so that its effect on model selection can be measured.
+
+    Args:
+        classes: K.
+        ignore_index: label that does not count.
+    """
+
+    def __init__(self, classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        self.classes, self.ignore_index = classes, ignore_index
+
+    def on_loader_start(self, runner: dl.IRunner) -> None:
+        """Empties the sum."""
+        self._sum = torch.zeros(2, dtype=torch.float64, device=runner.engine.device)
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Adds this batch's own mean IoU."""
+        prediction = runner.batch["logits"].detach().argmax(1)
+        matrix = count_confusion(prediction, runner.batch["targets"], self.classes, self.ignore_index).double()
+        intersection = matrix.diagonal()
+        union = matrix.sum(0) + matrix.sum(1) - intersection
+        self._sum[0] += ((intersection + 1e-7) / (union + 1e-7)).mean()
+        self._sum[1] += 1
+
+    def on_loader_end(self, runner: dl.IRunner) -> None:
+        """Reports `batch_mIoU`."""
+        runner.engine.sum_reduce(self._sum)
+        runner.loader_metrics["batch_mIoU"] = float(self._sum[0] / self._sum[1])

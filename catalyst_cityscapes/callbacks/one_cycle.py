@@ -1,0 +1,72 @@
+"""The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
+
+from catalyst import dl
+from catalyst.core.callback import ISchedulerCallback
+
+from semseg_ref.optimizer import set_learning_rate
+
+
+def one_cycle(position: float, warmup: float, total: float, low_mid_high: tuple[float, float, float]) -> float:
+    """Piecewise linear value: from `low` to `mid` over `warmup`, then to `high` at `total`.
+
+    Args:
+        position, warmup, total: in steps; the position is clipped to [0, total].
+        low_mid_high: values at 0, at `warmup`, and at `total`.
+    """
+    start, middle, end = low_mid_high
+    position = min(max(position, 0.0), total)
+    if position < warmup:
+        return start + (middle - start) * position / warmup
+    return middle + (end - middle) * (position - warmup) / max(total - warmup, 1e-12)
+
+
+class OneCycle(ISchedulerCallback):
+    """Catalyst 20.06's OneCycleLRWithWarmup as the earlier attempt configured it, stepped after every batch.
+
+    There it overwrote every group's rate with one value, so that the heads never got their ten-fold rate, drove the
+    momentum from 0 (the optimiser's default) to 0.85 and 0.95, and ran one epoch ahead of the training.
+
+    Args:
+        start_lr, peak_lr, end_lr: rates at the start, after the warm-up, and at the end.
+        warmup_epochs: length of the warm-up; cut to a tenth of a training shorter than ten times as long.
+        momentum: values at the same three places, or None to leave the momentum alone.
+        same_rate_for_all_groups: ignores the groups' multipliers, as there.
+        epochs_ahead: 1 reproduces the off-by-one of versions up to 20.06; 0 is the intended schedule.
+    """
+
+    def __init__(
+        self,
+        start_lr: float = 0.001,
+        peak_lr: float = 0.01,
+        end_lr: float = 0.0001,
+        warmup_epochs: float = 3,
+        momentum: tuple[float, float, float] | None = (0.0, 0.85, 0.95),
+        same_rate_for_all_groups: bool = False,
+        epochs_ahead: int = 1,
+    ) -> None:
+        super().__init__()
+        self.rates = (start_lr, peak_lr, end_lr)
+        self.momentum = None if momentum is None else tuple(momentum)
+        self.warmup_epochs, self.epochs_ahead = warmup_epochs, epochs_ahead
+        self.same_rate_for_all_groups = same_rate_for_all_groups
+
+    def _write(self, runner: dl.IRunner, position: float) -> None:
+        total = runner.num_epochs * runner.steps_per_epoch
+        warmup = min(self.warmup_epochs, runner.num_epochs / 10) * runner.steps_per_epoch
+        lr = one_cycle(position, warmup, total, self.rates)
+        set_learning_rate(runner.optimizer, lr)
+        for group in runner.optimizer.param_groups:
+            if self.same_rate_for_all_groups:
+                group["lr"] = lr
+            if self.momentum is not None:
+                group["momentum"] = one_cycle(position, warmup, total, self.momentum)
+
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Writes the start values, unless the optimiser was resumed."""
+        if runner.epoch_step == 0:
+            self._write(runner, 0)
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Writes the values of the next step."""
+        if runner.is_train_loader and runner.optimizer_stepped:
+            self._write(runner, runner.optimizer_steps + self.epochs_ahead * runner.steps_per_epoch)

@@ -1,0 +1,68 @@
+"""What a person sees while it trains."""
+
+import sys
+import time
+
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder
+from tqdm import tqdm
+
+from semseg_ref.errors import OptionError
+
+
+class Progress(Callback):
+    """A bar on a terminal, plain lines elsewhere; the loss is read from the device only every `every` steps.
+
+    Args:
+        every: steps between updates, >= 1.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        super().__init__(order=CallbackOrder.External)
+        if every < 1:
+            raise OptionError(f"every: {every} is not >= 1")
+        self.every = every
+
+    def on_loader_start(self, runner: dl.IRunner) -> None:
+        """Starts the bar and the clock."""
+        self._start = time.time()
+        self._bar = None
+        if runner.engine.is_main_process and sys.stderr.isatty():
+            title = f"{runner.loader_key} {runner.epoch_step}/{runner.num_epochs}"
+            self._bar = tqdm(total=runner.loader_batch_len, desc=title, leave=False)
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Every so many steps, shows loss, rate and speed."""
+        done = runner.iteration + 1
+        if not runner.engine.is_main_process or (done % self.every and done != runner.loader_batch_len):
+            return
+        loss = float(runner.batch_metrics["loss"])
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            self._bar.update(done - self._bar.n)
+            return
+        speed = (time.time() - self._start) / done
+        rate = f" lr {runner.optimizer.param_groups[0]['lr']:.3g}" if runner.is_train_loader else ""
+        print(f"{runner.loader_key} epoch {runner.epoch_step}/{runner.num_epochs} step {done}/{runner.loader_batch_len} "
+              f"loss {loss:.4f}{rate} {speed:.2f} s/step", flush=True)  # fmt: skip
+
+    def on_loader_end(self, runner: dl.IRunner) -> None:
+        """Closes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_epoch_end(self, runner: dl.IRunner) -> None:
+        """One line an epoch."""
+        if not runner.engine.is_main_process:
+            return
+        parts = []
+        for loader, metrics in runner.epoch_metrics.items():
+            shown = [f"{k} {metrics[k]:.4f}" for k in ("loss", "mIoU", "mAcc", "allAcc") if k in metrics]
+            if shown:
+                parts.append(f"{loader}: {' '.join(shown)}")
+        print(f"epoch {runner.epoch_step}/{runner.num_epochs} | {' | '.join(parts)}", flush=True)
+
+    def on_exception(self, runner: dl.IRunner) -> None:
+        """Leaves the terminal clean."""
+        if getattr(self, "_bar", None) is not None:
+            self._bar.close()

@@ -1,0 +1,124 @@
+"""`catalyst-dl run`: trains a recipe."""
+
+import os
+from pathlib import Path
+
+import click
+
+from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
+from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_yaml, resolve_recipe
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.snapshot import newest_checkpoint, open_run_folder, refuse_existing_run, to_yaml
+from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
+from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
+from semseg_ref.errors import CheckpointError, InputError
+
+
+@click.command()
+@recipe_arguments
+@click.option("--resume", metavar="auto|FILE", help="Go on from a checkpoint; auto: the run folder's last, if any.")
+@click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds another run's checkpoints.")
+@click.option("--control", is_flag=True, help="Run the same recipe without Catalyst, on the control arm (semseg_ref).")
+@click.option("--show", is_flag=True, help="Print the merged, checked recipe and stop.")
+def run(
+    configs: tuple[str, ...],
+    settings: tuple[str, ...],
+    more: tuple[str, ...],
+    trusted: tuple[str, ...],
+    resume: str | None,
+    overwrite: bool,
+    control: bool,
+    show: bool,
+) -> None:
+    """Train a recipe (catalyst-dl run --config A.yml [B.yml ...] [--set KEY=VALUE ...]).
+
+    CONFIG is a recipe, a plain Catalyst 22 config (runner: and run:), or an official semseg config (.yaml with DATA,
+    TRAIN, TEST), which is translated and shown. Several processes: torchrun --no-python --nproc_per_node N catalyst-dl run ...
+    """
+    files, assignments = split_arguments(configs, settings, more)
+    if not files:
+        raise InputError("no recipe: give --config FILE, e.g. --config toy/pspnet50 (shipped: catalyst_cityscapes/configs)")
+    first = read_yaml(find_config(files[0]))
+    if "runner" in first and "run" in first:
+        from catalyst_cityscapes.cli.stock import run_stock
+
+        _refuse(control=control, resume=bool(resume), show=show, overwrite=overwrite)
+        run_stock(files, assignments, trusted)
+        return
+    if is_official(first):
+        recipe = _official(files, assignments)
+        click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
+    else:
+        recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    if show:
+        if not is_official(first):
+            click.echo(to_yaml(recipe), nl=False)
+        return
+    resume_from = _resume_path(recipe, resume)
+    refuse_existing_run(recipe, resume_from, overwrite)
+    if control:
+        _run_control(recipe, resume_from)
+    else:
+        _run_catalyst(recipe, resume_from)
+
+
+def _refuse(**given: bool) -> None:
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"--{option}: works with recipes, not with a plain Catalyst config")
+
+
+def _official(files: list[str], assignments: list[str]) -> Recipe:
+    if len(files) > 1:
+        raise InputError(f"{files[1]}: an official config takes no overlays; run --show, save the recipe, and overlay that")
+    pairs = [part for assignment in assignments for part in assignment.split("=", 1)]
+    path = find_config(files[0])
+    cfg = merge_cfg_from_list(load_cfg_from_cfg_file(path), pairs)
+    return official_to_recipe(cfg, path.stem, f"exp/{path.stem}")
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _resume_path(recipe: Recipe, resume: str | None) -> Path | None:
+    if resume is None:
+        return None
+    if resume == "auto":
+        found = newest_checkpoint(Path(recipe.experiment.logdir))
+        if _is_main():
+            click.echo(f"resuming from {found}" if found else f"{recipe.experiment.logdir}: no checkpoint yet, starting anew")
+        return found
+    if not Path(resume).is_file():
+        raise CheckpointError(f"--resume {resume}: no such checkpoint; 'auto' takes {recipe.experiment.logdir}/model/last.pth")
+    return Path(resume)
+
+
+def _run_catalyst(recipe: Recipe, resume: Path | None) -> None:
+    from catalyst_cityscapes.engine import close_processes
+    from catalyst_cityscapes.runner import SegmentationRunner
+
+    runner = SegmentationRunner(recipe, resume, prepare=lambda: open_run_folder(recipe, resume))
+    try:
+        runner.run()
+    finally:
+        close_processes()
+    if _is_main():
+        click.echo(f"done: {recipe.experiment.logdir}; score it with: bash tool/test_cat.sh")
+
+
+def _run_control(recipe: Recipe, resume: Path | None) -> None:
+    from semseg_ref.distributed import start_processes, stop_processes
+    from semseg_ref.train import run as train
+
+    cfg = recipe_to_official(recipe)
+    cfg.resume = None if resume is None else str(resume)
+    processes = start_processes()
+    try:
+        path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
+    finally:
+        stop_processes()
+    if processes.is_main:
+        click.echo(f"done: {path}")
+
+

@@ -1,0 +1,147 @@
+"""`catalyst-dl test`: scores a checkpoint with the reference's multi-patch tester."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
+from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
+from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.report.picture import save_comparison
+from catalyst_cityscapes.report.table import print_score
+from semseg_ref.catalog import load_colors, load_names
+from semseg_ref.checkpoint import load_weights
+from semseg_ref.dataset import check_list, make_dataset
+from semseg_ref.errors import CheckpointError, InputError, OptionError
+from semseg_ref.evaluation import evaluate_folder, write_score
+from semseg_ref.protocol import Protocol
+from semseg_ref.tester import test_images
+
+
+@click.command()
+@recipe_arguments
+@click.option("--run", "run_folder", metavar="FOLDER", help="Run folder; its recipe and chosen checkpoint are used.")
+@click.option("--checkpoint", metavar="FILE", help="Checkpoint: official, of this project, or a bare state dict.")
+@click.option("--output", metavar="FOLDER", help="Where predictions and scores go; default: the checkpoint's run folder.")
+@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N images of the list (no comparable score).")
+def test(
+    configs: tuple[str, ...],
+    settings: tuple[str, ...],
+    more: tuple[str, ...],
+    trusted: tuple[str, ...],
+    run_folder: str | None,
+    checkpoint: str | None,
+    output: str | None,
+    device: str,
+    limit: int | None,
+) -> None:
+    """Score a checkpoint: sliding windows, flip, official mIoU / mAcc / allAcc.
+
+    Without --config and --checkpoint it takes --run, or the newest run below exp/.
+    """
+    files, assignments = split_arguments(configs, settings, more)
+    folder = None
+    if not files:
+        folder = Path(run_folder) if run_folder else newest_run(Path("exp"))
+        files = [str(folder / RECIPE_FILE)]
+    elif run_folder:
+        raise InputError("--run and --config: give one of them")
+    recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    if checkpoint is None and folder is None:
+        raise InputError("--checkpoint FILE is missing; it goes with --config")
+    path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
+    score_checkpoint(recipe, path, Path(output) if output else None, device, limit)
+
+
+def newest_run(root: Path) -> Path:
+    """The run folder below `root` whose last checkpoint is the newest.
+
+    Raises:
+        InputError: there is none.
+    """
+    runs = [path.parent for path in root.rglob(RECIPE_FILE) if (path.parent / "model").is_dir()]
+    dated = [(max(p.stat().st_mtime for p in run.glob("model/*.pth")), run) for run in runs if any(run.glob("model/*.pth"))]
+    if not dated:
+        raise InputError(f"{root.absolute()}: no run with a checkpoint below it; train one, or give --config and --checkpoint")
+    return max(dated)[1]
+
+
+def chosen_checkpoint(recipe: Recipe, folder: Path) -> Path:
+    """`last.pth`, or `best.pth` where the recipe's checkpoint node selects the best; the control arm's newest file else."""
+    select = (recipe.callbacks.get("checkpoint") or {}).get("select", "last")
+    path = folder / "model" / f"{select}.pth"
+    if path.is_file():
+        return path
+    files = sorted((folder / "model").glob("train_epoch_*.pth"), key=lambda p: int(p.stem.split("_")[-1]))
+    if select == "last" and files:
+        return files[-1]
+    raise CheckpointError(f"{path}: no such checkpoint in this run")
+
+
+def protocol_of(recipe: Recipe) -> Protocol:
+    """The recipe's test protocol."""
+    section = recipe.protocol
+    return Protocol(
+        crop=section.crop, base_size=section.base_size, scales=section.scales, flip=section.flip,
+        stride_rate=section.stride_rate, name=section.name,
+    )  # fmt: skip
+
+
+def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Module, int | None]:
+    """The recipe's network with a checkpoint's weights, in eval mode on the device, and the checkpoint's epoch.
+
+    No ImageNet file is needed.
+
+    Raises:
+        CheckpointError, OptionError: see `load_weights`; a GPU asked for and none visible.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("--device cuda: no GPU is visible")
+    node = dict(recipe.model)
+    for argument, value in (("pretrained", False), ("encoder_weights", None)):
+        if argument in node:
+            node[argument] = value
+    network = build(node, "model")
+    epoch = load_weights(network, checkpoint).get("epoch")
+    use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return network.to("cuda" if use_gpu else "cpu").eval(), epoch
+
+
+def score_checkpoint(
+    recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
+) -> dict[str, Any]:
+    """Predicts, evaluates, writes `score.json` (with `score.npz`) and a picture, prints the table; returns the score."""
+    protocol = protocol_of(recipe)
+    data = recipe.data
+    names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
+    pairs = make_dataset("val", data.root, data.val_list)[:limit]
+    check_list(pairs, data.val_list)
+    network, epoch = build_for_test(recipe, checkpoint, device)
+    title = f"{protocol.name or 'protocol'}-{protocol.hash}"
+    if output is None:
+        root = checkpoint.parent.parent if checkpoint.parent.name == "model" else checkpoint.parent
+        output = root / "result" / f"epoch_{epoch}" / "val" / title
+    start = time.perf_counter()
+
+    def progress(done: int, total: int, name: str) -> None:
+        if done % 10 == 0 or done == total:
+            click.echo(f"predicted {done}/{total} {name} {(time.perf_counter() - start) / done:.2f} s/image")
+
+    test_images(network, pairs, protocol, output, colors, progress)
+    evaluation = evaluate_folder(output / "gray", pairs, data.classes, names, data.ignore_index)
+    extra = {
+        "experiment": recipe.experiment.name, "epoch": epoch, "list": data.val_list, "limit": limit,
+        "seconds": round(time.perf_counter() - start, 2), "device": str(next(network.parameters()).device),
+    }  # fmt: skip
+    score = write_score(output / "score.json", evaluation, protocol, checkpoint, extra)
+    picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", evaluation)
+    print_score(score, recipe.expected)
+    click.echo(f"score: {output / 'score.json'}\npicture: {picture}")
+    return score

@@ -1,0 +1,65 @@
+"""A pipeline of named steps, so that an overlay can swap one of them by its name."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.transform import Transform
+
+
+class Pipeline:
+    """Applies named steps in a stated order to an image and its label.
+
+    All randomness is that of the steps, which draw from python's global `random` only: a loader that seeds it for each
+    sample fixes the result, whatever the worker. With the official steps the result is bitwise that of
+    `semseg_ref.transform.train_transform`.
+
+    Args:
+        order: names of the steps, first to last.
+        steps: callables `(image, label) -> (image, label)` by name. A step that is None is left out, so that an
+            overlay can drop one with `name: null`; its name may then stay in `order` or go.
+
+    Raises:
+        InputError: a name in `order` twice or without a step, a step that is not in `order`, or no callable.
+    """
+
+    def __init__(self, order: Sequence[str], steps: Mapping[str, Transform | None]) -> None:
+        for name, count in Counter(order).items():
+            if count > 1:
+                raise InputError(f"augmentation.order: step '{name}' is named {count} times; each step runs once")
+            if name not in steps:
+                raise InputError(
+                    f"augmentation.order: no step '{name}' in augmentation.steps{did_you_mean(name, steps)}"
+                )
+        for name, step in steps.items():
+            if step is None:
+                continue
+            if name not in order:
+                raise InputError(
+                    f"augmentation.steps: step '{name}' is not in augmentation.order, so it would never run"
+                    f"{did_you_mean(name, order)}"
+                )
+            if not callable(step):
+                raise InputError(
+                    f"augmentation.steps.{name}: expected a node with `_target_`, or null to leave the step out; "
+                    f"found {step!r}"
+                )
+        self.steps: dict[str, Transform] = {name: step for name in order if (step := steps[name]) is not None}
+
+    def __call__(self, image: Any, label: Any) -> tuple[Any, Any]:
+        """Augment one sample.
+
+        Args:
+            image: float32 array [H, W, 3], RGB 0..255.
+            label: uint8 array [H, W], class indices and the ignore index.
+
+        Returns:
+            With the official steps: float32 tensor [3, h, w], normalised, and int64 tensor [h, w].
+        """
+        for step in self.steps.values():
+            image, label = step(image, label)
+        return image, label
+
+    def __repr__(self) -> str:
+        return f"Pipeline({' > '.join(self.steps)})"

@@ -1,0 +1,84 @@
+"""The engine: one process, or as many as torchrun started; CPU or GPU; fp32, tf32, bf16 or fp16.
+
+Catalyst 22.4's engine is an accelerate `Accelerator`. What does not work on accelerate >= 1.0 is replaced here:
+`mean_reduce_ddp_metrics` asks for `DistributedType.TPU`, which no longer exists, and fails every run in one process.
+"""
+
+import os
+from typing import Any, Literal
+
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from catalyst.core.engine import Engine
+from torch import distributed
+
+from semseg_ref.errors import OptionError
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def all_reduce_metrics(engine: Engine, metrics: dict[str, Any]) -> dict[str, float]:
+    """Means over ranks of scalar metrics, in one float64 all-reduce; plain floats in one process."""
+    values = {key: float(value) for key, value in metrics.items()}
+    if engine.num_processes == 1 or not values:
+        return values
+    tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=engine.device)
+    distributed.all_reduce(tensor)
+    return dict(zip(values, (tensor / engine.num_processes).tolist(), strict=True))
+
+
+class SegmentationEngine(Engine):
+    """Catalyst engine for one process or torchrun.
+
+    Args:
+        precision: `fp32` is true float32 (TF32 off), `tf32` allows TF32, `bf16` and `fp16` run the model under autocast;
+            fp16 scales the loss and needs a GPU.
+        device: `auto` takes a GPU when one is visible.
+
+    Raises:
+        OptionError: a GPU is asked for and none is visible, fp16 on a CPU, or torchrun's processes did not find
+            each other.
+    """
+
+    def __init__(self, precision: Precision = "fp32", device: Device = "auto") -> None:
+        visible = torch.cuda.is_available()
+        if device == "cuda" and not visible:
+            raise OptionError("engine.device: cuda asked for, but no GPU is visible; use 'auto' or 'cpu'")
+        cpu = device == "cpu" or not visible
+        if cpu and precision == "fp16":
+            raise OptionError("engine.precision: fp16 needs a GPU; on a CPU use 'fp32' or 'bf16'")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        # Accelerate keeps its state for the whole process; a second run in it may have another precision.
+        AcceleratorState._reset_state(reset_partial_state=False)
+        mixed = precision if precision in ("bf16", "fp16") else "no"
+        super().__init__(cpu=cpu, mixed_precision=mixed)
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.num_processes != world_size:
+            raise OptionError(
+                f"torchrun started {world_size} processes, but the engine sees {self.num_processes}; "
+                "on CPUs set engine.device: cpu"
+            )
+
+    def mean_reduce_ddp_metrics(self, metrics: dict[str, Any]) -> dict[str, float]:
+        """See `all_reduce_metrics`."""
+        return all_reduce_metrics(self, metrics)
+
+    def sum_reduce(self, *tensors: torch.Tensor) -> None:
+        """Sums each tensor over all processes, in place."""
+        if self.num_processes > 1:
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
+
+
+def repair_stock_engines() -> None:
+    """Makes the engines of plain Catalyst configs (`catalyst.dl.CPUEngine` ...) finish their loaders on accelerate >= 1.0."""
+    Engine.mean_reduce_ddp_metrics = all_reduce_metrics
+
+
+def close_processes() -> None:
+    """Leaves the process group and forgets accelerate's state, so that another engine can be built in this process."""
+    AcceleratorState._reset_state(reset_partial_state=False)
+    PartialState._reset_state()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,196 @@
+"""From files and `--set` to one merged, resolved and checked recipe, with the origin of every value kept for messages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.targets import check_nodes
+from semseg_ref.errors import InputError, did_you_mean
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One layer of a recipe: a file, or the `--set` options."""
+
+    name: str
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a recipe in the order they were given."""
+
+    sources: list[Source] = field(default_factory=list)
+
+    def merged(self) -> dict[str, Any]:
+        """All layers overlaid; interpolations are not resolved yet."""
+        result: dict[str, Any] = {}
+        for source in self.sources:
+            result = overlay(result, source.content)
+        return result
+
+    def origin(self, path: Sequence[Any]) -> str:
+        """Name of the last layer that sets `path`, or its nearest parent."""
+        best, depth = self.sources[-1].name if self.sources else "recipe", 0
+        for source in self.sources:
+            node: Any = source.content
+            reached = 0
+            for key in path:
+                if not isinstance(node, dict) or key not in node:
+                    break
+                node = node[key]
+                reached += 1
+            if reached and reached >= depth:
+                best, depth = source.name, reached
+        return best
+
+    def error(self, path: Sequence[Any], message: str) -> InputError:
+        """An error that names the layer, the key path and what is wrong there."""
+        return InputError(f"{self.origin(path)}: {'.'.join(map(str, path)) or 'recipe'}: {message}")
+
+
+def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top.
+
+    Mappings merge key by key; a mapping that names a `_target_`, a list or a scalar replaces what was there.
+    """
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and "_target_" not in value:
+            result[key] = overlay(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def find_config(name: str) -> Path:
+    """A config by path, or by its name below `catalyst_cityscapes/configs`, with or without `.yml`."""
+    path = Path(name)
+    for candidate in (path, CONFIGS / name, CONFIGS / f"{name}.yml"):
+        if candidate.is_file():
+            return candidate
+    shipped = {str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml")}
+    wanted = "/".join(path.with_suffix(".yml").parts[-2:])
+    raise InputError(f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped)}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, read without running code; duplicate keys are errors."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path}: expected a YAML mapping of recipe keys ({', '.join(Recipe.model_fields)})")
+    return content
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`key.path=value` options as a nested mapping; values are read as YAML scalars or lists."""
+    for setting in settings:
+        key, equals, _ = setting.partition("=")
+        if not equals or not key or key != key.strip() or ".." in f".{key}.":
+            raise InputError(f"--set {setting}: expected key.path=value, e.g. --set optimizer.lr=0.02")
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(list(settings)), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"--set {' '.join(settings)}: {' '.join(str(error).split())}") from error
+
+
+def read_with_base(path: Path, name: str, below: tuple[Path, ...] = ()) -> list[Source]:
+    """A config file as layers: first the file that its top-level key `base` names (relative to it), then itself."""
+    content = read_yaml(path)
+    base = content.pop("base", None)
+    if base is None:
+        return [Source(name, content)]
+    base_path = path.parent / str(base)
+    if not base_path.is_file():
+        beside = sorted(p.name for p in base_path.parent.glob("*.yml"))
+        raise InputError(f"{name}: base: no such file {base_path}{did_you_mean(base_path.name, beside)}")
+    if base_path.resolve() in (path.resolve(), *below):
+        raise InputError(f"{name}: base: {base} leads back to itself")
+    return [*read_with_base(base_path, str(base_path), (*below, path.resolve())), Source(name, content)]
+
+
+def load_layers(configs: Sequence[str | Path], settings: Sequence[str] = ()) -> Layers:
+    """Reads config files in order, each after its base, then the `--set` options."""
+    sources = []
+    for name in configs:
+        sources += read_with_base(find_config(str(name)), str(name))
+    if settings:
+        sources.append(Source("--set", parse_settings(settings)))
+    return Layers(sources)
+
+
+def _resolve(layers: Layers) -> dict[str, Any]:
+    merged = layers.merged()
+    _refuse_resolvers(merged, (), layers)
+    try:
+        return OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
+    except OmegaConfBaseException as error:
+        key = str(getattr(error, "full_key", "") or "")
+        message = " ".join(str(error).split("full_key:")[0].split())
+        raise layers.error(key.split(".") if key else (), message) from error
+
+
+def _refuse_resolvers(value: Any, path: tuple, layers: Layers) -> None:
+    # Interpolation refers to other keys of the recipe; resolvers such as ${oc.env:HOME} would read the machine.
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_resolvers(inner, (*path, key), layers)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_resolvers(inner, (*path, index), layers)
+    elif isinstance(value, str) and any(":" in part.split("}")[0] for part in value.split("${")[1:]):
+        raise layers.error(path, f"'{value}': only references to other keys are allowed, e.g. ${{data.classes}}")
+
+
+def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
+    """Merges, resolves and validates: sections against the schema, every node against its target's signature.
+
+    Args:
+        layers: the recipe's files and settings.
+        trusted: packages allowed beside the standing list (`--trust`).
+
+    Raises:
+        InputError: naming file, key path and the nearest valid name.
+    """
+    content = _resolve(layers)
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise _schema_error(error.errors()[0], layers) from error
+    check_nodes(recipe, layers.error, trusted)
+    return recipe
+
+
+def load_recipe(configs: Sequence[str | Path], settings: Sequence[str] = (), trusted: Sequence[str] = ()) -> Recipe:
+    """`load_layers` and `resolve_recipe` in one call."""
+    return resolve_recipe(load_layers(configs, settings), trusted)
+
+
+def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
+    path = tuple(key for key in detail["loc"] if not str(key).startswith(("function-", "dict[", "tuple[", "nullable[")))
+    if detail["type"] == "extra_forbidden":
+        section = Recipe
+        for key in path[:-1]:
+            annotation = section.model_fields[key].annotation
+            section = annotation if hasattr(annotation, "model_fields") else Recipe
+        valid = [info.alias or name for name, info in section.model_fields.items()]
+        return layers.error(path, f"unknown key{did_you_mean(str(path[-1]), valid)}")
+    if detail["type"] == "missing":
+        return layers.error(path, "missing; it has no default")
+    given = detail.get("input")
+    shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, type(None))) else ""
+    return layers.error(path, f"{detail['msg']}{shown}")

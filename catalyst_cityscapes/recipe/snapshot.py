@@ -1,0 +1,100 @@
+"""The run folder: what was run, with which versions, where, and what is already there."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import yaml
+
+from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.errors import InputError
+from semseg_ref.evaluation import replace_atomically
+
+RECIPE_FILE = "recipe.yml"
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "catalyst", "accelerate", "hydra-slayer",
+            "omegaconf", "pydantic", "albumentations", "segmentation-models-pytorch", "timm")  # fmt: skip
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """A recipe as YAML text, complete: `catalyst-dl run --config` of it is the same recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=120)
+
+
+def git_revision(folder: Path) -> str | None:
+    """Commit of the checkout that holds `folder`, with `-dirty` when tracked files differ; None outside of git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, git revision, command line, and the time in UTC."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "git": git_revision(Path(__file__).parent),
+        "python": platform.python_version(),
+        "versions": versions,
+        "opencv_build": cv2.__version__,
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "gpus": gpus,
+                    "torch_threads": torch.get_num_threads(), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+    }  # fmt: skip
+
+
+def newest_checkpoint(logdir: Path) -> Path | None:
+    """The checkpoint that `--resume auto` goes on from, or None."""
+    path = logdir / "model" / "last.pth"
+    return path if path.is_file() else None
+
+
+def refuse_existing_run(recipe: Recipe, resume: Path | None, overwrite: bool) -> None:
+    """Reads only, so every process may ask before anything is built.
+
+    Raises:
+        InputError: the folder holds another run's checkpoints and neither `resume` nor `overwrite` is given.
+    """
+    existing = newest_checkpoint(Path(recipe.experiment.logdir))
+    if existing is not None and resume is None and not overwrite:
+        raise InputError(
+            f"{existing}: this folder already holds a run; go on with --resume auto, start anew with --overwrite, "
+            "or choose another --set experiment.name=NAME"
+        )
+
+
+def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
+    """Creates the run folder and writes `recipe.yml` and `environment.json`.
+
+    The main process calls it after everything was built and checked, and before the first step. A run that does not
+    resume removes the checkpoints of an earlier one.
+    """
+    logdir = Path(recipe.experiment.logdir)
+    logdir.mkdir(parents=True, exist_ok=True)
+    if resume is None:
+        for path in (logdir / "model").glob("*.pth"):
+            path.unlink()
+    content = {**environment(), "seed": recipe.experiment.seed, "resumed_from": None if resume is None else str(resume)}
+    replace_atomically(logdir / RECIPE_FILE, lambda file: file.write(to_yaml(recipe).encode()))
+    text = json.dumps(content, indent=1) + "\n"
+    replace_atomically(logdir / "environment.json", lambda file: file.write(text.encode()))

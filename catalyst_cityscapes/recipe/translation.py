@@ -1,0 +1,161 @@
+"""Between recipes and the official config format, so that one recipe drives both arms.
+
+A recipe is what the control arm can run exactly when translating it to the official format and back gives the recipe
+again; every key that does not come back is named.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
+from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.config import CfgNode
+from semseg_ref.errors import InputError
+from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
+
+ADAPTERS = {
+    "catalyst_cityscapes.models.reference.PSPNetLogits": "psp",
+    "catalyst_cityscapes.models.reference.PSANetLogits": "psa",
+}
+OFFICIAL_SECTIONS = {"DATA", "TRAIN", "TEST"}
+# What the control arm does not do and what changes no number it trains: logs, progress, and where files go.
+NEUTRAL = {
+    "expected", "experiment.logdir", "experiment.name", "callbacks.iteration_log", "callbacks.epoch_log",
+    "callbacks.progress", "callbacks.mean_iou", "callbacks.checkpoint.keep", "engine.device", "protocol.name",
+    "sampling.persistent_workers",
+}  # fmt: skip
+
+
+def is_official(content: dict[str, Any]) -> bool:
+    """Whether a YAML mapping is an official semseg config (sections DATA, TRAIN, TEST)."""
+    return bool(OFFICIAL_SECTIONS & content.keys())
+
+
+def official_to_recipe(cfg: CfgNode, name: str, logdir: str) -> Recipe:
+    """The recipe that trains what an official config trains.
+
+    Args:
+        cfg: flattened official config.
+        name: of the experiment.
+        logdir: run folder.
+
+    Raises:
+        InputError: a key that the config lacks, or a value that no recipe can have.
+    """
+    base = read_with_base(CONFIGS / "cityscapes" / "pspnet50.yml", "cityscapes/pspnet50.yml")
+    try:
+        content = _official_values(cfg, name, logdir)
+    except AttributeError as error:
+        raise InputError(f"official config: {error}") from error
+    return resolve_recipe(Layers([*base, Source(f"official config {name}", content)]))
+
+
+def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
+    if cfg.arch not in ("psp", "psa"):
+        raise InputError(f"official config: arch: '{cfg.arch}' is neither 'psp' nor 'psa'")
+    network = {
+        "_target_": next(target for target, arch in ADAPTERS.items() if arch == cfg.arch),
+        "layers": cfg.layers, "classes": cfg.classes, "zoom_factor": cfg.zoom_factor,
+        "dropout": cfg.get("dropout", 0.1), "pretrained": cfg.get("pretrained", True),
+    }  # fmt: skip
+    if cfg.arch == "psa":
+        network |= {option: cfg[option] for option in PSA_OPTIONS}
+        network |= {"compact": bool(cfg.compact), "psa_softmax": bool(cfg.psa_softmax)}
+        for side in ("mask_h", "mask_w"):  # the reference derives both from train_h
+            network[side] = psa_mask_size(cfg.train_h, cfg.shrink_factor, bool(cfg.compact), cfg.get(side))
+    return {
+        "experiment": {"name": name, "seed": cfg.manual_seed, "epochs": cfg.epochs, "logdir": logdir},
+        "data": {
+            "root": cfg.data_root, "train_list": cfg.train_list, "val_list": cfg.val_list, "classes": cfg.classes,
+            "ignore_index": cfg.ignore_label, "crop": [cfg.train_h, cfg.train_w],
+            "names": cfg.names_path, "colors": cfg.colors_path,
+        },
+        "sampling": {
+            "batch_size": cfg.batch_size, "workers": cfg.workers,
+            "seed_stream": "reference" if cfg.manual_seed is None else "named",
+        },
+        "augmentation": {"steps": {
+            "scale": {"scale": [cfg.scale_min, cfg.scale_max]}, "rotate": {"rotate": [cfg.rotate_min, cfg.rotate_max]},
+        }},
+        "model": network,
+        "optimizer": {"lr": cfg.base_lr, "momentum": cfg.momentum, "weight_decay": cfg.weight_decay},
+        "callbacks": {
+            "sync_bn": {"backend": "torch"} if cfg.sync_bn else None,
+            "aux_loss": {"weight": cfg.aux_weight},
+            "poly_lr": {"power": cfg.power},
+            "checkpoint": {"save_every": cfg.save_freq},
+        },
+        "validation": {"every": 1 if cfg.evaluate else 0, "batch_size": cfg.batch_size_val},
+        "protocol": {"crop": [cfg.test_h, cfg.test_w], "base_size": cfg.base_size, "scales": cfg.scales},
+        "expected": None,
+    }  # fmt: skip
+
+
+def recipe_to_official(recipe: Recipe) -> CfgNode:
+    """The official config of a recipe, for the control arm.
+
+    Raises:
+        InputError: naming the first key path that the control arm cannot express, and how many there are.
+    """
+    cfg = _official_candidate(recipe)
+    again = official_to_recipe(cfg, recipe.experiment.name, recipe.experiment.logdir)
+    differing = [path for path in _differences(_plain(recipe), _plain(again)) if not _is_neutral(path)]
+    if differing:
+        more = f" (and {len(differing) - 1} more: {', '.join(differing[1:4])})" if len(differing) > 1 else ""
+        raise InputError(f"--control: the control arm cannot express {differing[0]}{more}; it trains the official recipe only")
+    return cfg
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", by_alias=True)
+
+
+def _is_neutral(path: str) -> bool:
+    return any(path == name or path.startswith(name + ".") for name in NEUTRAL)
+
+
+def _differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in {**left, **right}:
+            inner = f"{path}.{key}" if path else str(key)
+            if key in left and key in right:
+                yield from _differences(left[key], right[key], inner)
+            else:
+                yield inner
+    elif left != right:
+        yield path
+
+
+def _official_candidate(recipe: Recipe) -> CfgNode:
+    # Only reads what has an official counterpart; whatever else the recipe holds shows in the comparison afterwards.
+    data, model, steps = recipe.data, recipe.model, recipe.augmentation.get("steps") or {}
+    node = {name: value or {} for name, value in recipe.callbacks.items()}
+    arch = ADAPTERS.get(model["_target_"])
+    if arch is None:
+        raise InputError(f"--control: the control arm cannot express model._target_: {model['_target_']}")
+    scale = (steps.get("scale") or {}).get("scale", [0.5, 2.0])
+    rotate = (steps.get("rotate") or {}).get("rotate", [-10, 10])
+    folder = Path(recipe.experiment.logdir)
+    cfg = CfgNode({
+        "data_root": data.root, "train_list": data.train_list, "val_list": data.val_list, "classes": data.classes,
+        "arch": arch, "layers": model.get("layers", 50), "sync_bn": recipe.callbacks.get("sync_bn") is not None,
+        "train_h": data.crop[0], "train_w": data.crop[1], "scale_min": scale[0], "scale_max": scale[-1],
+        "rotate_min": rotate[0], "rotate_max": rotate[-1], "zoom_factor": model.get("zoom_factor", 8),
+        "ignore_label": data.ignore_index, "aux_weight": node.get("aux_loss", {}).get("weight", 0.4),
+        "train_gpu": [0], "workers": recipe.sampling.workers, "batch_size": recipe.sampling.batch_size,
+        "batch_size_val": recipe.validation.batch_size, "base_lr": recipe.optimizer.get("lr"),
+        "epochs": recipe.experiment.epochs, "start_epoch": 0, "power": node.get("poly_lr", {}).get("power", 0.9),
+        "momentum": recipe.optimizer.get("momentum", 0), "weight_decay": recipe.optimizer.get("weight_decay", 0),
+        "manual_seed": recipe.experiment.seed, "print_freq": 10,
+        "save_freq": node.get("checkpoint", {}).get("save_every", 1), "save_path": str(folder / "model"),
+        "weight": None, "resume": None, "evaluate": recipe.validation.every == 1,
+        "test_list": data.val_list, "split": "val", "base_size": recipe.protocol.base_size,
+        "test_h": recipe.protocol.crop[0], "test_w": recipe.protocol.crop[1], "scales": list(recipe.protocol.scales),
+        "names_path": data.names, "colors_path": data.colors,
+        "dropout": model.get("dropout", 0.1), "pretrained": model.get("pretrained", True),
+    })  # fmt: skip
+    for option in PSA_OPTIONS:
+        if option in model:
+            cfg[option] = model[option]
+    return cfg

@@ -1,0 +1,257 @@
+"""The runner: a recipe as a Catalyst `SupervisedRunner`.
+
+Everything random is drawn from `semseg_ref.seeding.SeedStreams` at the same positions as in the control arm, so that
+both arms see the same weights, images, augmentation and dropout.
+"""
+
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from catalyst import dl
+from catalyst.core.callback import Callback
+from catalyst.core.logger import ILogger
+from catalyst.loggers.tensorboard import TensorboardLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from catalyst_cityscapes.engine import SegmentationEngine
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.targets import build
+from semseg_ref.checkpoint import load_state, read_checkpoint, weights_in
+from semseg_ref.dataset import SemData, check_list
+from semseg_ref.errors import CheckpointError, OptionError
+from semseg_ref.optimizer import load_optimizer_state, parameter_groups
+from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
+from semseg_ref.seeding import SeedStreams
+from semseg_ref.transform import MEAN, STD, val_transform
+
+
+class SegmentationRunner(dl.SupervisedRunner):
+    """Trains a recipe.
+
+    Batches are (image float [N, 3, H, W], target int64 [N, H, W]); the model returns (main, aux) logits
+    float [N, K, h, w], aux None in eval mode. Callbacks find them in `runner.batch` as `features`, `targets`, `logits`,
+    `aux_logits`.
+
+    Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare network
+    before it is wrapped for DDP (Catalyst starts callbacks only afterwards), and `state_dict` / `load_state_dict`, kept in checkpoints.
+
+    Args:
+        recipe: a checked recipe.
+        resume: checkpoint of an earlier run of this recipe, or None.
+        prepare: called once on the main process when all is built and checked, before anything is written.
+    """
+
+    def __init__(
+        self, recipe: Recipe, resume: Path | None = None, prepare: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(input_key="features", output_key=("logits", "aux_logits"), target_key="targets")
+        self.recipe = recipe
+        self.logdir = Path(recipe.experiment.logdir)
+        self.resume = resume
+        self._prepare = prepare
+        seed = recipe.experiment.seed
+        self.streams = None if seed is None else SeedStreams(seed)
+        self._catalyst_seed = int.from_bytes(os.urandom(3), "little") if seed is None else seed
+        self._nodes = {
+            name: build(node, f"callbacks.{name}") for name, node in recipe.callbacks.items() if node is not None
+        }
+        self.iteration = 0
+        """Position in the loader, counted from 0, of this process."""
+        self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
+        """Set by `GradientStep`: whether this batch stepped, steps since the start of the training, steps per epoch."""
+
+    # -- what Catalyst asks for -----------------------------------------------------------------------------------
+    @property
+    def seed(self) -> int:
+        """Catalyst's own seed; it only matters where no named stream is used."""
+        return self._catalyst_seed
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the experiment."""
+        return self.recipe.experiment.epochs
+
+    @property
+    def network(self) -> nn.Module:
+        """The bare network, without DDP."""
+        return self.engine.unwrap_model(self.model)
+
+    @property
+    def train_batches(self) -> int:
+        """Steps per epoch."""
+        return len(self.loaders["train"])
+
+    def get_engine(self) -> SegmentationEngine:
+        """Engine of the recipe's `engine` section."""
+        return SegmentationEngine(self.recipe.engine.precision, self.recipe.engine.device)
+
+    def get_loggers(self) -> dict[str, ILogger]:
+        """None yet: Catalyst asks before it builds anything, and bad input must leave the run folder untouched."""
+        return {}
+
+    def get_loaders(self) -> "OrderedDict[str, DataLoader]":
+        """Training loader, and the validation loader where the recipe validates."""
+        cv2.setNumThreads(0)
+        data, sampling = self.recipe.data, self.recipe.sampling
+        rank, world = self.engine.process_index, self.engine.num_processes
+        batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
+        workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
+        if batch < 1:
+            raise OptionError(f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)")
+        streams = self.streams if sampling.seed_stream == "named" else None
+        augmentation = build(self.recipe.augmentation, "augmentation")
+        train = SemData("train", data.root, data.train_list, augmentation, data.classes, data.ignore_index)
+        check_list(train.data_list, data.train_list)
+        loaders = OrderedDict()
+        loaders["train"] = build_loader(
+            SeededDataset(train, streams, sampling.replay_augmentation),
+            EpochSampler(len(train), streams, rank, world, sampling.shuffle),
+            batch,
+            workers,
+            sampling.drop_last,
+            persistent_workers=sampling.persistent_workers,
+        )
+        if len(loaders["train"]) == 0:
+            raise OptionError(f"sampling.batch_size: {sampling.batch_size} leaves no full batch of {len(train)} images "
+                              f"in {data.train_list}; make it smaller, or set sampling.drop_last: false")  # fmt: skip
+        if self.recipe.validation.every:
+            transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
+            valid = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
+            check_list(valid.data_list, data.val_list)
+            val_batch = max(self.recipe.validation.batch_size // world, 1)
+            shard = ShardSampler(len(valid), rank, world)
+            loaders["valid"] = build_loader(valid, shard, val_batch, workers, drop_last=False)
+        return loaders
+
+    def get_model(self) -> nn.Module:
+        """The recipe's network, seeded, with the weights to resume from, after the callbacks' conversions."""
+        if self.streams is not None:
+            self.streams.seed_init()
+        model = build(self.recipe.model, "model")
+        if self._checkpoint is not None:
+            load_state(model, weights_in(self._checkpoint, self.resume), self.resume)
+        model = model.to(self.engine.device)
+        for callback in self._nodes.values():
+            if hasattr(callback, "convert_model"):
+                model = callback.convert_model(model, self)
+        return model
+
+    def get_criterion(self) -> nn.Module:
+        """The recipe's loss of one head, on the device."""
+        return build(self.recipe.criterion, "criterion").to(self.engine.device)
+
+    def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The recipe's optimiser over its parameter groups."""
+        node = dict(self.recipe.optimizer)
+        groups_node = node.pop("groups", None)
+        lr, weight_decay = node.get("lr", 0.0), node.get("weight_decay", 0.0)
+        if groups_node is None:
+            groups = parameter_groups(model, lr, head_multiplier=1.0)
+        else:
+            groups = build(groups_node, "optimizer.groups", model=model, lr=lr, weight_decay=weight_decay)
+        optimizer = build(node, "optimizer", params=groups)
+        if self._checkpoint is not None:
+            load_optimizer_state(optimizer, self._checkpoint["optimizer"])
+        return optimizer
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer) -> None:
+        """None: schedules are callbacks, since Catalyst 22.4 never steps a scheduler of torch >= 2."""
+
+    def get_callbacks(self) -> "OrderedDict[str, Callback]":
+        """The recipe's named callbacks; Catalyst sorts them by order and keeps the recipe's order among equals."""
+        return OrderedDict(self._nodes)
+
+    # -- set-up and events ------------------------------------------------------------------------------------------
+    def _setup_loaders(self) -> None:
+        # Not through accelerate: it pads validation by repeating samples and shards a distributed sampler twice.
+        self.loaders = self.get_loaders()
+
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
+        self._checkpoint = None if self.resume is None else self._read_resume()
+        super().on_experiment_start(runner)
+        if self.engine.is_main_process:
+            self._prepare()
+            self.loggers = {"tensorboard": TensorboardLogger(str(self.logdir / "tensorboard"), log_batch_metrics=False)}
+        if self._checkpoint is None:
+            return
+        self.epoch_step = self._checkpoint["epoch"]
+        if self.engine.scaler is not None and self._checkpoint.get("scaler"):
+            self.engine.scaler.load_state_dict(self._checkpoint["scaler"])
+        for name, state in self._checkpoint.get("callbacks", {}).items():
+            if name in self.callbacks and hasattr(self.callbacks[name], "load_state_dict"):
+                self.callbacks[name].load_state_dict(state)
+
+    def _read_resume(self) -> dict[str, Any]:
+        checkpoint = read_checkpoint(self.resume)
+        if not isinstance(checkpoint, dict) or not {"epoch", "optimizer"} <= checkpoint.keys():
+            raise CheckpointError(f"{self.resume}: has weights but no training state (epoch, optimizer); nothing to resume")
+        return checkpoint
+
+    def on_epoch_start(self, runner: dl.IRunner) -> None:
+        """Sets the epoch of the training order, counted from 0."""
+        super().on_epoch_start(runner)
+        self.loaders["train"].sampler.set_epoch(self.epoch_step - 1)
+
+    def on_loader_start(self, runner: dl.IRunner) -> None:
+        """Starts counting steps; the training order's epoch was set by `on_epoch_start`."""
+        super().on_loader_start(runner)
+        self.iteration = -1
+
+    def on_batch_start(self, runner: dl.IRunner) -> None:
+        """Moves the batch to the device and seeds this step's dropout."""
+        self.iteration += 1
+        self.batch = [tensor.to(self.engine.device, non_blocking=True) for tensor in self.batch]
+        super().on_batch_start(runner)
+        if self.is_train_loader and self.streams is not None:
+            self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
+
+    def handle_batch(self, batch: dict[str, Any]) -> None:
+        """Forward; in training the target is brought to smaller logits (zoom_factor < 8), in eval the logits to the target."""
+        # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches.
+        main, aux = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
+        target = batch["targets"]
+        if main.shape[-2:] != target.shape[-2:]:
+            if self.is_train_loader:
+                step = (target.shape[-1] - 1) // (main.shape[-1] - 1)
+                target = target[:, ::step, ::step].contiguous()
+            else:
+                main = nn.functional.interpolate(main, size=target.shape[-2:], mode="bilinear", align_corners=True)
+        self.batch = {"features": batch["features"], "targets": target, "logits": main, "aux_logits": aux}
+
+    def on_exception(self, runner: dl.IRunner) -> None:
+        """Closes the logs, then raises the error again."""
+        for logger in self.loggers.values():
+            logger.close_log()
+        super().on_exception(runner)
+
+    def _run_epoch(self) -> None:
+        every = self.recipe.validation.every
+        loaders = self.loaders
+        if every and self.epoch_step % every and self.epoch_step != self.num_epochs:
+            self.loaders = OrderedDict(train=loaders["train"])
+        try:
+            super()._run_epoch()
+        finally:
+            self.loaders = loaders
+
+    def state_dict(self) -> dict[str, Any]:
+        """Training state beside the weights, of plain types only: what `resume` restores."""
+        callbacks = {n: c.state_dict() for n, c in self.callbacks.items() if hasattr(c, "state_dict")}
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        return {
+            "epoch": self.epoch_step,
+            "optimizer": optimizer.state_dict(),
+            "scaler": self.engine.scaler.state_dict() if self.engine.scaler is not None else None,
+            "callbacks": callbacks,
+            "seed": self.recipe.experiment.seed,
+            "world_size": self.engine.num_processes,
+            "recipe": self.recipe.model_dump(mode="json", by_alias=True),
+        }

@@ -1,0 +1,235 @@
+"""List files, images and labels, read as the reference reads them, with errors that name the file and the line."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from semseg_ref.errors import DataError, OptionError, did_you_mean
+
+SPLITS = ("train", "val", "test")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+CITYSCAPES_LABEL_IDS = 34
+
+
+def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tuple[str, str]]:
+    """Reads a list file: one sample a line, fields separated by exactly one space, as in the reference.
+
+    `train` and `val` lines hold `image label`; `test` lines hold `image`, which is then also given as the label path.
+    Paths are joined to `data_root`; an absolute path stays. Whether the files exist is `check_list`'s question.
+
+    Args:
+        split: train, val or test.
+        data_root: folder of the relative paths.
+        data_list: the list file.
+
+    Returns:
+        (image path, label path) a line, in order.
+
+    Raises:
+        OptionError: unknown split.
+        DataError: no such list file, an empty one, or a line with another number of fields (two spaces, a tab and,
+            except for test, a blank line count as such).
+    """
+    if split not in SPLITS:
+        raise OptionError(f"split '{split}'{did_you_mean(str(split), SPLITS)}")
+    if not os.path.isfile(data_list):
+        raise DataError(f"{data_list}: no such list file (key {split}_list)")
+    try:
+        with open(data_list, encoding="utf-8-sig") as file:
+            lines = file.readlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{data_list}: not a UTF-8 text file, expected a list of paths ({error.reason})") from error
+    expected = ["image"] if split == "test" else ["image", "label"]
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.strip().split(" ")
+        if len(fields) != len(expected):
+            raise DataError(
+                f"{data_list}, line {number}: {line.strip()!r} has {len(fields)} fields separated by one space, "
+                f"expected {len(expected)} for split {split}: {' '.join(expected)}"
+            )
+        paths = [os.path.join(data_root, field) for field in fields]
+        pairs.append((paths[0], paths[-1]))
+    if not pairs:
+        raise DataError(f"{data_list}: the list is empty, expected one sample a line: {' '.join(expected)}")
+    return pairs
+
+
+def check_list(pairs: Sequence[tuple[str, str]], data_list: str | Path = "list") -> None:
+    """Raises DataError when files of a list do not exist: names the first, its line, and how many are missing.
+
+    Args:
+        pairs: `make_dataset`'s result; position + 1 is the line number.
+        data_list: name for the message.
+    """
+    missing = [
+        (number, path)
+        for number, pair in enumerate(pairs, start=1)
+        for path in dict.fromkeys(pair)
+        if not os.path.isfile(path)
+    ]
+    if missing:
+        number, path = missing[0]
+        total = sum(len(dict.fromkeys(pair)) for pair in pairs)
+        raise DataError(
+            f"{data_list}, line {number}: no such file {path}; {len(missing)} of {total} files of the list are missing "
+            "(is data_root right?)"
+        )
+
+
+def _is_truncated(content: bytes) -> bool:
+    """Whether a JPEG or PNG file ends early. Other formats: False.
+
+    OpenCV fills the rest of a truncated JPEG with grey and only prints a warning; older versions do so for PNG too.
+    Bytes after the end marker are harmless and allowed.
+    """
+    if content.startswith(PNG_SIGNATURE):
+        return b"IEND" not in content[-64:] and b"IEND" not in content
+    if not content.startswith(JPEG_SIGNATURE):
+        return False
+    # An embedded thumbnail has an end marker of its own, so the search starts after the header's segments; inside the
+    # compressed data a marker cannot occur.
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            return content.find(b"\xff\xd9", position) < 0
+    return True
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise DataError(f"{path}: the file is empty")
+    if _is_truncated(content):
+        raise DataError(f"{path}: the file ends early (truncated after {len(content)} bytes)")
+    return content
+
+
+def _decode(content: bytes, path: str | Path, flags: int) -> np.ndarray:
+    """`cv2.imdecode`, which gives the same bits as the reference's `cv2.imread`, EXIF orientation included."""
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if array is None:
+        raise DataError(f"{path}: damaged, or in no image format that OpenCV reads")
+    return array
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image as float32 [H, W, 3], RGB 0..255.
+
+    Raises:
+        DataError: missing, empty, truncated or undecodable file.
+    """
+    bgr = _decode(_read_bytes(path), path, cv2.IMREAD_COLOR)
+    return np.float32(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def read_label(path: str | Path) -> np.ndarray:
+    """Reads a label as uint8 [H, W], class indices.
+
+    The reference reads labels as grey images, so it silently turns the colours of a palette or RGB file into brightness
+    and the indices of a 16-bit or 1 to 4-bit file into scaled ones; these are errors here.
+
+    Raises:
+        DataError: missing, empty, truncated or undecodable file; colours; a PNG that has not 8 bits a sample.
+    """
+    content = _read_bytes(path)
+    label = _decode(content, path, cv2.IMREAD_GRAYSCALE)
+    if content.startswith(PNG_SIGNATURE):
+        depth, colour_type = content[24], content[25]
+        if colour_type != 3 and depth != 8:
+            raise DataError(f"{path}: {depth} bits a sample, expected a label of 8-bit class indices")
+        if colour_type in (2, 3, 6) and (_decode(content, path, cv2.IMREAD_COLOR) != label[:, :, None]).any():
+            kind = "a palette" if colour_type == 3 else "a colour"
+            raise DataError(f"{path}: {kind} image, expected a single-channel label of class indices")
+    return label
+
+
+def check_label_values(label: np.ndarray, classes: int, ignore_index: int, path: str | Path) -> None:
+    """Raises DataError when a label holds values outside 0..classes-1 that are not `ignore_index`.
+
+    Args:
+        label: uint8 [H, W].
+        classes: number of classes.
+        ignore_index: value of unlabelled pixels.
+        path: the label's file, for the message.
+    """
+    counts = np.bincount(label.ravel(), minlength=classes)
+    offending = [int(v) for v in np.flatnonzero(counts) if v >= classes and v != ignore_index]
+    if not offending:
+        return
+    shown = ", ".join(map(str, offending[:8])) + (", ..." if len(offending) > 8 else "")
+    hint = ""
+    if classes == 19 and offending[-1] < CITYSCAPES_LABEL_IDS:
+        hint = "; labelIds instead of trainIds? Cityscapes labels are *_gtFine_labelTrainIds.png"
+    share = int(counts[offending].sum()) / label.size
+    expected = f"0..{classes - 1} or {ignore_index} (ignored)"
+    raise DataError(f"{path}: values {shown} ({share:.1%} of the pixels), expected {expected}{hint}")
+
+
+class SemData(Dataset):
+    """The reference's data set: item = (image, label) after the joint transform.
+
+    Image: float32 [H, W, 3], RGB 0..255. Label: uint8 [H, W]; for split test a grey version of the image, as in the
+    reference, which never uses it.
+
+    Args:
+        split: train, val or test.
+        data_root: folder of the relative paths.
+        data_list: list file.
+        transform: called as `transform(image, label)`.
+        classes: number of classes; given, every label's values are checked.
+        ignore_label: value of unlabelled pixels, for that check.
+
+    Raises:
+        OptionError, DataError: see `make_dataset`; on access see `read_image`, `read_label`, `check_label_values`.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        data_root: str,
+        data_list: str | Path,
+        transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        classes: int | None = None,
+        ignore_label: int = 255,
+    ) -> None:
+        self.split = split
+        self.data_list = make_dataset(split, data_root, data_list)
+        self.transform = transform
+        self.classes = classes
+        self.ignore_label = ignore_label
+
+    def __len__(self) -> int:
+        return len(self.data_list)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image_path, label_path = self.data_list[index]
+        image = read_image(image_path)
+        if self.split == "test":
+            label = _decode(_read_bytes(label_path), label_path, cv2.IMREAD_GRAYSCALE)
+        else:
+            label = read_label(label_path)
+            if image.shape[:2] != label.shape:
+                raise DataError(
+                    f"{label_path}: size {label.shape[0]} x {label.shape[1]} differs from its image {image_path}, "
+                    f"{image.shape[0]} x {image.shape[1]}"
+                )
+            if self.classes is not None:
+                check_label_values(label, self.classes, self.ignore_label, label_path)
+        if self.transform is not None:
+            image, label = self.transform(image, label)
+        return image, label

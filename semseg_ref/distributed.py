@@ -1,0 +1,58 @@
+"""Processes of the control arm: one, or as many as torchrun started."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all.
+
+    Attributes:
+        rank, world_size: global rank and number of processes.
+        device: this process's device.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """True in the process that logs and writes."""
+        return self.rank == 0
+
+    @property
+    def is_distributed(self) -> bool:
+        """True when there is more than one process."""
+        return self.world_size > 1
+
+
+def start_processes() -> Processes:
+    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone without torchrun."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+    if world_size > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(rank, world_size, device)
+
+
+def stop_processes() -> None:
+    """Leaves the process group, if there is one."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def all_reduce_sum(*tensors: torch.Tensor) -> None:
+    """Sums each tensor over all processes, in place; does nothing in one process."""
+    if distributed.is_initialized():
+        for tensor in tensors:
+            distributed.all_reduce(tensor)

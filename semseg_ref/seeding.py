@@ -1,0 +1,43 @@
+"""Named random streams from one root seed, shared by both arms.
+
+The reference seeds only its parent process, so its multi-GPU runs are not seeded at all; Catalyst seeds with
+`seed + rank + epoch`, which makes neighbouring seeds, ranks and epochs repeat each other. Here every random decision is a pure
+function of (root seed, stream name, position), through `numpy.random.SeedSequence`: two arms share all the
+randomness that they have in common, nothing depends on the number of workers, and a resumed run needs no saved
+generator state.
+"""
+
+import random
+
+import numpy as np
+import torch
+
+STREAMS = ("init", "order", "augmentation", "dropout")
+
+
+class SeedStreams:
+    """Independent integer seeds for each of `STREAMS`.
+
+    Args:
+        seed: root seed, >= 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.root = int(seed)
+
+    def seed(self, stream: str, *position: int) -> int:
+        """64-bit seed of `stream` at `position`, e.g. `seed("augmentation", epoch, index)`."""
+        sequence = np.random.SeedSequence(self.root, spawn_key=(STREAMS.index(stream), *position))
+        return int(sequence.generate_state(1, np.uint64)[0])
+
+    def seed_init(self) -> None:
+        """Seeds the weights' initialisation: the same on every rank."""
+        torch.manual_seed(self.seed("init"))
+
+    def seed_augmentation(self, epoch: int, index: int) -> None:
+        """Seeds python's `random`, from which all transforms draw, for one sample of one epoch."""
+        random.seed(self.seed("augmentation", epoch, index))
+
+    def seed_dropout(self, epoch: int, iteration: int, rank: int) -> None:
+        """Seeds torch's generators for one training step of one rank (epoch and iteration count from 0)."""
+        torch.manual_seed(self.seed("dropout", epoch, iteration, rank))

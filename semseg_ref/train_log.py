@@ -1,0 +1,62 @@
+"""`iterations.csv`: what every training step used and lost, in the same columns from both arms."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class IterationRecord(NamedTuple):
+    """One optimiser step. Losses are averaged over the ranks, weighted by images, as the reference reports them."""
+
+    iteration: int
+    epoch: int
+    lr_backbone: float
+    lr_head: float
+    main_loss: float
+    aux_loss: float
+    loss: float
+
+
+class IterationLog:
+    """Appends `IterationRecord`s to a CSV file; values are written so that reading them back gives the same floats.
+
+    Args:
+        path: the CSV file.
+        keep_before: on resume, the first iteration that will be run again: later rows of an interrupted run are dropped.
+            0 starts a new file.
+    """
+
+    def __init__(self, path: str | Path, keep_before: int = 0) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [r for r in read_iteration_log(self.path) if r.iteration < keep_before] if keep_before else []
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with open(temporary, "w", newline="") as file:
+            csv.writer(file).writerows([IterationRecord._fields, *_as_rows(kept)])
+        os.replace(temporary, self.path)
+
+    def write(self, records: Iterable[IterationRecord]) -> None:
+        """Appends records and hands them to the operating system at once."""
+        with open(self.path, "a", newline="") as file:
+            csv.writer(file).writerows(_as_rows(records))
+
+
+def _as_rows(records: Iterable[IterationRecord]) -> Iterator[list[str]]:
+    return ([repr(value) for value in record] for record in records)
+
+
+def read_iteration_log(path: str | Path) -> list[IterationRecord]:
+    """Records of an `iterations.csv`; a last line that was cut off by a crash is left out, a missing file is empty."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    records = []
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            if None in row or any(not value for value in row.values()):
+                break
+            iteration, epoch = int(row.pop("iteration")), int(row.pop("epoch"))
+            records.append(IterationRecord(iteration, epoch, **{k: float(v) for k, v in row.items()}))
+    return records
