@@ -55,10 +55,10 @@ def read_checkpoint(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: not a checkpoint of tensors and plain values only ({reason})") from error
+        raise CheckpointError(f"{path}: not a checkpoint of tensors and plain values only; pickled code is never run") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition("\n")[0] or "empty file"
+        raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({reason})") from error
 
 
 def weights_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:

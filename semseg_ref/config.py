@@ -37,7 +37,9 @@ class CfgNode(dict):
         try:
             return self[name]
         except KeyError:
-            raise MissingOptionError(f"the configuration has no option '{name}'{did_you_mean(name, self)}") from None
+            hint = did_you_mean(name, self)
+            near = hint if "did you mean" in hint else ""
+            raise MissingOptionError(f"the configuration has no option '{name}'{near}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
