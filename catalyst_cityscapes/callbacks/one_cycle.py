@@ -3,17 +3,17 @@
 from catalyst import dl
 from catalyst.core.callback import ISchedulerCallback
 
-from semseg_ref.optimizer import set_learning_rate
+from semseg_ref.errors import OptionError
 
 
-def one_cycle(position: float, warmup: float, total: float, low_mid_high: tuple[float, float, float]) -> float:
-    """Piecewise linear value: from `low` to `mid` over `warmup`, then to `high` at `total`.
+def one_cycle(position: float, warmup: float, total: float, values: tuple[float, float, float]) -> float:
+    """Piecewise linear: from the first value to the second over `warmup`, then to the third at `total`.
 
     Args:
         position, warmup, total: in steps; the position is clipped to [0, total].
-        low_mid_high: values at 0, at `warmup`, and at `total`.
+        values: at 0, at `warmup`, and at `total`.
     """
-    start, middle, end = low_mid_high
+    start, middle, end = values
     position = min(max(position, 0.0), total)
     if position < warmup:
         return start + (middle - start) * position / warmup
@@ -27,37 +27,36 @@ class OneCycle(ISchedulerCallback):
     momentum from 0 (the optimiser's default) to 0.85 and 0.95, and ran one epoch ahead of the training.
 
     Args:
-        start_lr, peak_lr, end_lr: rates at the start, after the warm-up, and at the end.
-        warmup_epochs: length of the warm-up; cut to a tenth of a training shorter than ten times as long.
-        momentum: values at the same three places, or None to leave the momentum alone.
+        rates: learning rates at the start, after the warm-up, and at the end; None leaves the rates to another callback.
+        momentum: values at the same three places; None leaves the momentum alone.
+        warmup_epochs: length of the warm-up; at most a tenth of the training.
         same_rate_for_all_groups: ignores the groups' multipliers, as there.
         epochs_ahead: 1 reproduces the off-by-one of versions up to 20.06; 0 is the intended schedule.
     """
 
     def __init__(
         self,
-        start_lr: float = 0.001,
-        peak_lr: float = 0.01,
-        end_lr: float = 0.0001,
-        warmup_epochs: float = 3,
+        rates: tuple[float, float, float] | None = (0.001, 0.01, 0.0001),
         momentum: tuple[float, float, float] | None = (0.0, 0.85, 0.95),
+        warmup_epochs: float = 3,
         same_rate_for_all_groups: bool = False,
         epochs_ahead: int = 1,
     ) -> None:
         super().__init__()
-        self.rates = (start_lr, peak_lr, end_lr)
-        self.momentum = None if momentum is None else tuple(momentum)
+        for name, values in (("rates", rates), ("momentum", momentum)):
+            if values is not None and len(values) != 3:
+                raise OptionError(f"{name}: expected three values (start, after the warm-up, end), got {list(values)}")
+        self.rates, self.momentum = rates, momentum
         self.warmup_epochs, self.epochs_ahead = warmup_epochs, epochs_ahead
         self.same_rate_for_all_groups = same_rate_for_all_groups
 
     def _write(self, runner: dl.IRunner, position: float) -> None:
         total = runner.num_epochs * runner.steps_per_epoch
         warmup = min(self.warmup_epochs, runner.num_epochs / 10) * runner.steps_per_epoch
-        lr = one_cycle(position, warmup, total, self.rates)
-        set_learning_rate(runner.optimizer, lr)
         for group in runner.optimizer.param_groups:
-            if self.same_rate_for_all_groups:
-                group["lr"] = lr
+            if self.rates is not None:
+                multiplier = 1.0 if self.same_rate_for_all_groups else group.get("lr_multiplier", 1.0)
+                group["lr"] = one_cycle(position, warmup, total, self.rates) * multiplier
             if self.momentum is not None:
                 group["momentum"] = one_cycle(position, warmup, total, self.momentum)
 
