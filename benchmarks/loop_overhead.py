@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/loop_overhead.py [--crop 97] [--batch 2] [--steps 5] [--turns 12] [--layers 50]
 
-Each turn trains `steps` steps with the Catalyst runner (losses, mIoU, iteration log, progress lines and TensorBoard on) and the same
-with the control arm's `train_epoch` (losses, areas, iteration log). The order alternates from turn to turn. Data is in memory, so that
-only the loops differ. Prints the ratio of the median times and an interval from resampling the turns, and appends a row to
-benchmarks/results/loop_overhead_<machine>.csv.
+Each turn trains `steps` steps with the Catalyst runner (losses, mIoU, iteration log, progress lines and TensorBoard
+on) and the same with the control arm's `train_epoch` (losses, areas, iteration log). The order alternates from
+turn to turn. Data is in memory, so that only the loops differ. Prints the ratio of the median times and an interval
+from resampling the turns, and appends a row to benchmarks/results/loop_overhead_<machine>.csv.
 """
 
 import csv
@@ -88,9 +88,16 @@ class InTurns(SegmentationRunner):
             self.control_optimizer = sgd(self.control, self.cfg.base_lr, self.cfg.momentum, self.cfg.weight_decay)
             self.control_loader = self._loader()
         train_epoch(
-            self.control_loader, self.control, self.control_optimizer, self.epoch_step - 1, self.cfg,
-            device=self.engine.device, streams=self.streams, log=print, record=lambda r: self.record.write([r]),
-        )  # fmt: skip
+            self.control_loader,
+            self.control,
+            self.control_optimizer,
+            self.epoch_step - 1,
+            self.cfg,
+            device=self.engine.device,
+            streams=self.streams,
+            log=print,
+            record=lambda r: self.record.write([r]),
+        )
 
 
 @click.command()
@@ -103,9 +110,14 @@ def main(crop: int, batch: int, steps: int, turns: int, layers: int) -> None:
     """Times both loops in turns."""
     with tempfile.TemporaryDirectory() as name:
         settings = [
-            f"data.crop=[{crop},{crop}]", f"sampling.batch_size={batch}", "sampling.workers=0", f"model.layers={layers}",
-            f"experiment.epochs={turns + 1}", f"experiment.logdir={name}", "callbacks.checkpoint.save_every=1000000",
-        ]  # fmt: skip
+            f"data.crop=[{crop},{crop}]",
+            f"sampling.batch_size={batch}",
+            "sampling.workers=0",
+            f"model.layers={layers}",
+            f"experiment.epochs={turns + 1}",
+            f"experiment.logdir={name}",
+            "callbacks.checkpoint.save_every=1000000",
+        ]
         runner = InTurns(load_recipe(["toy/pspnet50"], settings))
         runner.prepare_control(InMemory(batch * steps, crop, 19), Path(name))
         runner.run()
@@ -117,11 +129,20 @@ def main(crop: int, batch: int, steps: int, turns: int, layers: int) -> None:
     ratios = np.median(times["catalyst"][picks], 1) / np.median(times["control"][picks], 1)
     low, high = np.percentile(ratios, [2.5, 97.5])
     row = {
-        "device": device, "threads": torch.get_num_threads(), "torch": torch.__version__, "layers": layers, "crop": crop,
-        "batch": batch, "steps": steps, "turns": turns, "catalyst_s_per_step": round(float(np.median(times["catalyst"])), 5),
-        "control_s_per_step": round(float(np.median(times["control"])), 5), "ratio": round(ratio, 4),
-        "ratio_low": round(float(low), 4), "ratio_high": round(float(high), 4),
-    }  # fmt: skip
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "layers": layers,
+        "crop": crop,
+        "batch": batch,
+        "steps": steps,
+        "turns": turns,
+        "catalyst_s_per_step": round(float(np.median(times["catalyst"])), 5),
+        "control_s_per_step": round(float(np.median(times["control"])), 5),
+        "ratio": round(ratio, 4),
+        "ratio_low": round(float(low), 4),
+        "ratio_high": round(float(high), 4),
+    }
     RESULTS.mkdir(exist_ok=True)
     machine = re.sub(r"\W+", "-", f"{platform.machine()}-{device}").lower()
     path = RESULTS / f"loop_overhead_{machine}.csv"
@@ -132,7 +153,9 @@ def main(crop: int, batch: int, steps: int, turns: int, layers: int) -> None:
             writer.writeheader()
         writer.writerow(row)
     print(f"catalyst {row['catalyst_s_per_step']:.4f} s/step, control {row['control_s_per_step']:.4f} s/step")
-    print(f"ratio {ratio:.4f}, 95 % of resampled turns {low:.4f} to {high:.4f} ({turns} turns of {steps} steps); {path}")
+    print(
+        f"ratio {ratio:.4f}, 95 % of resampled turns {low:.4f} to {high:.4f} ({turns} turns of {steps} steps); {path}"
+    )
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ class SegmentationEngine(Engine):
     """Catalyst engine for one process or torchrun.
 
     Args:
-        precision: `fp32` is true float32 (TF32 off), `tf32` allows TF32, `bf16` and `fp16` run the model under autocast;
-            fp16 scales the loss and needs a GPU.
+        precision: `fp32` is true float32 (TF32 off), `tf32` allows TF32, `bf16` and `fp16` run the model under
+            autocast; fp16 scales the loss and needs a GPU.
         device: `auto` takes a GPU when one is visible.
 
     Raises:
@@ -72,7 +72,7 @@ class SegmentationEngine(Engine):
 
 
 def repair_stock_engines() -> None:
-    """Makes the engines of plain Catalyst configs (`catalyst.dl.CPUEngine` ...) finish their loaders on accelerate >= 1.0."""
+    """Makes plain Catalyst configs' engines (`catalyst.dl.CPUEngine` ...) finish loaders on accelerate >= 1.0."""
     Engine.mean_reduce_ddp_metrics = all_reduce_metrics
 
 

@@ -61,8 +61,8 @@ def no_bias_decay_groups(
 class DecoupledSGD(torch.optim.SGD):
     """SGD whose weight decay shrinks the weights before the step instead of entering the momentum.
 
-    `w <- w - lr * weight_decay * w`, then a plain SGD step: Catalyst 20.06's default (`decouple_weight_decay`), which the
-    earlier attempt ran with; the reference uses plain L2.
+    `w <- w - lr * weight_decay * w`, then a plain SGD step: Catalyst 20.06's default (`decouple_weight_decay`),
+    which the earlier attempt ran with; the reference uses plain L2.
     """
 
     @torch.no_grad()

@@ -14,12 +14,13 @@ from typing import Any
 import cv2
 import torch
 from catalyst import dl
-from catalyst.core.callback import Callback
+from catalyst.core.callback import Callback, ICriterionCallback
 from catalyst.core.logger import ILogger
 from catalyst.loggers.tensorboard import TensorboardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.engine import SegmentationEngine
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
@@ -39,8 +40,9 @@ class SegmentationRunner(dl.SupervisedRunner):
     float [N, K, h, w], aux None in eval mode. Callbacks find them in `runner.batch` as `features`, `targets`, `logits`,
     `aux_logits`.
 
-    Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare network
-    before it is wrapped for DDP (Catalyst starts callbacks only afterwards), and `state_dict` / `load_state_dict`, kept in checkpoints.
+    Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare
+    network before it is wrapped for DDP (Catalyst starts callbacks only afterwards), and `state_dict` /
+    `load_state_dict`, kept in checkpoints.
 
     Args:
         recipe: a checked recipe.
@@ -48,9 +50,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         prepare: called once on the main process when all is built and checked, before anything is written.
     """
 
-    def __init__(
-        self, recipe: Recipe, resume: Path | None = None, prepare: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, recipe: Recipe, resume: Path | None = None, prepare: Callable[[], None] = lambda: None) -> None:
         super().__init__(input_key="features", output_key=("logits", "aux_logits"), target_key="targets")
         self.recipe = recipe
         self.logdir = Path(recipe.experiment.logdir)
@@ -62,10 +62,16 @@ class SegmentationRunner(dl.SupervisedRunner):
         self._nodes = {
             name: build(node, f"callbacks.{name}") for name, node in recipe.callbacks.items() if node is not None
         }
+        self._require(ICriterionCallback, "aux_loss", "nothing would compute the loss")
+        self._require(GradientStep, "gradient_step", "nothing would train")
         self.iteration = 0
         """Position in the loader, counted from 0, of this process."""
         self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
         """Set by `GradientStep`: whether this batch stepped, steps since the start of the training, steps per epoch."""
+
+    def _require(self, kind: type, name: str, consequence: str) -> None:
+        if not any(isinstance(callback, kind) for callback in self._nodes.values()):
+            raise OptionError(f"callbacks.{name}: {consequence} without a {kind.__name__}")
 
     # -- what Catalyst asks for -----------------------------------------------------------------------------------
     @property
@@ -104,7 +110,9 @@ class SegmentationRunner(dl.SupervisedRunner):
         batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
         workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
         if batch < 1:
-            raise OptionError(f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)")
+            raise OptionError(
+                f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
+            )
         streams = self.streams if sampling.seed_stream == "named" else None
         augmentation = build(self.recipe.augmentation, "augmentation")
         train = SemData("train", data.root, data.train_list, augmentation, data.classes, data.ignore_index)
@@ -119,8 +127,10 @@ class SegmentationRunner(dl.SupervisedRunner):
             persistent_workers=sampling.persistent_workers,
         )
         if len(loaders["train"]) == 0:
-            raise OptionError(f"sampling.batch_size: {sampling.batch_size} leaves no full batch of {len(train)} images "
-                              f"in {data.train_list}; make it smaller, or set sampling.drop_last: false")  # fmt: skip
+            raise OptionError(
+                f"sampling.batch_size: {sampling.batch_size} leaves no full batch of {len(train)} images "
+                f"in {data.train_list}; make it smaller, or set sampling.drop_last: false"
+            )
         if self.recipe.validation.every:
             transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
             valid = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
@@ -192,7 +202,9 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _read_resume(self) -> dict[str, Any]:
         checkpoint = read_checkpoint(self.resume)
         if not isinstance(checkpoint, dict) or not {"epoch", "optimizer"} <= checkpoint.keys():
-            raise CheckpointError(f"{self.resume}: has weights but no training state (epoch, optimizer); nothing to resume")
+            raise CheckpointError(
+                f"{self.resume}: has weights but no training state (epoch, optimizer); nothing to resume"
+            )
         return checkpoint
 
     def on_epoch_start(self, runner: dl.IRunner) -> None:
@@ -214,7 +226,7 @@ class SegmentationRunner(dl.SupervisedRunner):
             self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
 
     def handle_batch(self, batch: dict[str, Any]) -> None:
-        """Forward; in training the target is brought to smaller logits (zoom_factor < 8), in eval the logits to the target."""
+        """Forward; smaller logits (zoom_factor < 8) get a smaller target in training, and are resized in eval."""
         # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches.
         main, aux = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
         target = batch["targets"]

@@ -45,7 +45,8 @@ def read_checkpoint(path: str | Path) -> Any:
     """Content of a checkpoint file on the CPU; pickled code is never run (`weights_only`).
 
     Raises:
-        CheckpointError: the file is missing, is not a torch file, is damaged, or holds more than tensors and plain types.
+        CheckpointError: the file is missing, is not a torch file, is damaged, or holds more than tensors and plain
+        types.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,7 +56,9 @@ def read_checkpoint(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: not a checkpoint of tensors and plain values only; pickled code is never run") from error
+        raise CheckpointError(
+            f"{path}: not a checkpoint of tensors and plain values only; pickled code is never run"
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0] or "empty file"
         raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({reason})") from error
@@ -90,8 +93,10 @@ def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.
         parts.append(f"{len(unexpected)} unexpected (first: {unexpected[0]})")
     if shapes:
         key = shapes[0]
-        parts.append(f"{len(shapes)} of another shape (first: {key} {list(found[key].shape)}, expected "
-                     f"{list(expected[key].shape)})")  # fmt: skip
+        parts.append(
+            f"{len(shapes)} of another shape (first: {key} {list(found[key].shape)}, expected "
+            f"{list(expected[key].shape)})"
+        )
     return ", ".join(parts)
 
 

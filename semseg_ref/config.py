@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from semseg_ref.errors import InputError, OptionError, OptionTypeError, did_you_mean
+from semseg_ref.errors import InputError, OptionError, OptionTypeError, did_you_mean, one_line
 
 # YAML 1.1 takes a number with an exponent but no point for text.
 _TEXT_NUMBER = re.compile(r"[+-]?\d+[eE][+-]?\d+")
@@ -141,8 +141,7 @@ def exit_on_input_error(program: str = "") -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        message = " ".join(str(error).split())
-        print(f"{program}: error: {message}" if program else f"error: {message}", file=sys.stderr)
+        print(f"{program}: error: {one_line(error)}" if program else f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
 
 

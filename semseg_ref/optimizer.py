@@ -28,8 +28,8 @@ def parameter_groups(
         heads: names of head modules, when the model is not one of the reference's; the other children are backbone.
 
     Returns:
-        Groups for a torch optimiser, each with `params`, `lr`, `name` and `lr_multiplier`; a schedule multiplies its base
-        rate with the last.
+        Groups for a torch optimiser, each with `params`, `lr`, `name` and `lr_multiplier`; a schedule multiplies
+        its base rate with the last.
     """
     if heads is None:
         backbone, head_names = group_modules(model)
@@ -57,8 +57,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Loads an optimiser's state and keeps this optimiser's group names and multipliers.
 
-    An official checkpoint's groups have neither, and torch replaces the groups by the saved ones: without this the heads
-    would go on at the backbone's rate.
+    An official checkpoint's groups have neither, and torch replaces the groups by the saved ones: without this the
+    heads would go on at the backbone's rate.
     """
     kept = [{k: group[k] for k in ("name", "lr_multiplier") if k in group} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)

@@ -14,7 +14,8 @@ SampleKey = tuple[int, int]
 class EpochSampler(Sampler[SampleKey]):
     """Training order of one rank; yields `(epoch, index)` with both counted from 0.
 
-    The epoch travels with the index, so that a sample's augmentation is a function of (seed, epoch, index) in any worker,
+    The epoch travels with the index, so that a sample's augmentation is a function of (seed, epoch, index) in any
+    worker,
     persistent or not. Like torch's `DistributedSampler` as the reference uses it, the shuffled list is padded with its
     own beginning to a multiple of `world_size` and dealt out `rank::world_size`; 2975 images on 8 ranks give 372 each.
 
@@ -82,8 +83,9 @@ class SeededDataset(Dataset):
     Args:
         dataset: anything with `__getitem__(index) -> (image, label)`.
         streams: None leaves `random` alone, as the reference does: each worker draws from the state torch gave it.
-        replay: True takes the epoch out of the key, so that every epoch replays the same draws. This is what the earlier
-            Catalyst attempt's loaders did (workers re-seeded with a constant at each epoch); a swap, never the default.
+        replay: True takes the epoch out of the key, so that every epoch replays the same draws. This is what
+            the earlier Catalyst attempt's loaders did (workers re-seeded with a constant at each epoch); a swap,
+            never the default.
     """
 
     def __init__(self, dataset: Dataset, streams: SeedStreams | None, replay: bool = False) -> None:
@@ -124,7 +126,8 @@ def build_loader(
         workers: loader processes of this process; 0 loads in the training process.
         drop_last: the reference drops the last incomplete batch in training and keeps it in validation.
         pin_memory: None pins when a GPU is visible.
-        persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in the key.
+        persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in
+            the key.
     """
     return DataLoader(
         dataset,

@@ -1,8 +1,8 @@
 """Named random streams from one root seed, shared by both arms.
 
-The reference seeds only its parent process, so its multi-GPU runs are not seeded at all; Catalyst seeds with
-`seed + rank + epoch`, which makes neighbouring seeds, ranks and epochs repeat each other. Here every random decision is a pure
-function of (root seed, stream name, position), through `numpy.random.SeedSequence`: two arms share all the
+The reference seeds only its parent process, so its multi-GPU runs are not seeded at all; Catalyst seeds with `seed
++ rank + epoch`, which makes neighbouring seeds, ranks and epochs repeat each other. Here every random decision is
+a pure function of (root seed, stream name, position), through `numpy.random.SeedSequence`: two arms share all the
 randomness that they have in common, nothing depends on the number of workers, and a resumed run needs no saved
 generator state.
 """

@@ -2,10 +2,11 @@
 
     python -m semseg_ref.train --config tool/official/cityscapes/cityscapes_pspnet50.yaml [key value ...]
 
-One process on one GPU or the CPU, or one per GPU under torchrun; the batch and the workers of the config are totals, split
-over the processes as the reference does. It differs from the reference where the reference does not do what it
-says: `manual_seed` seeds everything (`semseg_ref.seeding`), a `weight` or `resume` file that is missing is an
-error, validation counts every image once, and convolutions do not use TF32 (the published numbers come from cards without it).
+One process on one GPU or the CPU, or one per GPU under torchrun; the batch and the workers of the config are
+totals, split over the processes as the reference does. It differs from the reference where the reference does
+not do what it says: `manual_seed` seeds everything (`semseg_ref.seeding`), a `weight` or `resume` file that is
+missing is an error, validation counts every image once, and convolutions do not use TF32 (the published numbers
+come from cards without it).
 """
 
 import math
@@ -39,7 +40,7 @@ EPSILON = 1e-10
 
 
 class AreaMeters:
-    """Summed areas of intersection, union and target, and the means over classes that the reference derives from them."""
+    """Summed areas of intersection, union and target, and the reference's means over classes."""
 
     def __init__(self, classes: int, ignore_label: int) -> None:
         self.classes, self.ignore_label = classes, ignore_label
@@ -180,11 +181,15 @@ def validate(
 
 
 def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processes) -> tuple[Any, Any]:
-    """Training loader and, when `evaluate` is set, validation loader of this process; totals are split over processes."""
+    """This process's training loader and, when `evaluate` is set, validation loader; totals are split over all."""
     workers = math.ceil(cfg.workers / processes.world_size)
     transform = train_transform(
-        cfg.train_h, cfg.train_w, (cfg.scale_min, cfg.scale_max), (cfg.rotate_min, cfg.rotate_max), ignore_label=cfg.ignore_label
-    )  # fmt: skip
+        cfg.train_h,
+        cfg.train_w,
+        (cfg.scale_min, cfg.scale_max),
+        (cfg.rotate_min, cfg.rotate_max),
+        ignore_label=cfg.ignore_label,
+    )
     train_set = SemData("train", cfg.data_root, cfg.train_list, transform, cfg.classes, cfg.ignore_label)
     check_list(train_set.data_list, cfg.train_list)
     sampler = EpochSampler(len(train_set), streams, processes.rank, processes.world_size)
@@ -192,8 +197,14 @@ def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processe
     train_loader = build_loader(SeededDataset(train_set, streams), sampler, batch, workers, drop_last=True)
     if not cfg.evaluate:
         return train_loader, None
-    val_set = SemData("val", cfg.data_root, cfg.val_list, val_transform(cfg.train_h, cfg.train_w, MEAN, STD),
-                      cfg.classes, cfg.ignore_label)  # fmt: skip
+    val_set = SemData(
+        "val",
+        cfg.data_root,
+        cfg.val_list,
+        val_transform(cfg.train_h, cfg.train_w, MEAN, STD),
+        cfg.classes,
+        cfg.ignore_label,
+    )
     check_list(val_set.data_list, cfg.val_list)
     val_batch = max(cfg.batch_size_val // processes.world_size, 1)
     shard = ShardSampler(len(val_set), processes.rank, processes.world_size)
@@ -220,6 +231,12 @@ def run(
         InputError: for a config, list, image, label or checkpoint that cannot be used; nothing is overwritten then.
     """
     torch.backends.cudnn.allow_tf32 = False
+    if processes.is_main and len(cfg.train_gpu) != processes.world_size:
+        log(
+            f"train_gpu lists {len(cfg.train_gpu)} GPUs, but {processes.world_size} process(es) run on "
+            f"{processes.device.type}; "
+            f"the batch of {cfg.batch_size} is the same in all. One process per GPU: torchrun --nproc_per_node N -m ..."
+        )
     streams = None if cfg.manual_seed is None else SeedStreams(cfg.manual_seed)
     train_loader, val_loader = build_loaders(cfg, streams, processes)
     if streams is not None:
@@ -239,7 +256,9 @@ def run(
     if processes.is_distributed:
         if cfg.sync_bn and processes.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        model = DistributedDataParallel(network, device_ids=None if processes.device.type == "cpu" else [processes.device])
+        model = DistributedDataParallel(
+            network, device_ids=None if processes.device.type == "cpu" else [processes.device]
+        )
 
     if processes.is_main:
         prepare()
@@ -249,14 +268,26 @@ def run(
     for epoch in range(start_epoch, cfg.epochs):
         train_loader.sampler.set_epoch(epoch)
         result = train_epoch(
-            train_loader, model, optimizer, epoch, cfg, device=processes.device, rank=processes.rank, streams=streams,
-            scalars=scalars if processes.is_main else None, log=log if processes.is_main else None,
+            train_loader,
+            model,
+            optimizer,
+            epoch,
+            cfg,
+            device=processes.device,
+            rank=processes.rank,
+            streams=streams,
+            scalars=scalars if processes.is_main else None,
+            log=log if processes.is_main else None,
             record=(lambda r: records.write([r])) if records else None,
-        )  # fmt: skip
+        )
         _report("train", result, epoch, cfg, processes, log, scalars)
         if processes.is_main and (epoch + 1) % cfg.save_freq == 0:
             path = folder / f"train_epoch_{epoch + 1}.pth"
-            state = {"epoch": epoch + 1, "state_dict": official_state_dict(network), "optimizer": optimizer.state_dict()}
+            state = {
+                "epoch": epoch + 1,
+                "state_dict": official_state_dict(network),
+                "optimizer": optimizer.state_dict(),
+            }
             save_checkpoint(path, state)
             if (epoch + 1) / cfg.save_freq > 2:
                 (folder / f"train_epoch_{epoch + 1 - 2 * cfg.save_freq}.pth").unlink(missing_ok=True)
@@ -267,7 +298,13 @@ def run(
 
 
 def _report(
-    kind: str, result: EpochResult, epoch: int, cfg: CfgNode, processes: Processes, log: Callable, scalars: Scalars | None
+    kind: str,
+    result: EpochResult,
+    epoch: int,
+    cfg: CfgNode,
+    processes: Processes,
+    log: Callable,
+    scalars: Scalars | None,
 ) -> None:
     if not processes.is_main:
         return

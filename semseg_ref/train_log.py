@@ -24,8 +24,8 @@ class IterationLog:
 
     Args:
         path: the CSV file.
-        keep_before: on resume, the first iteration that will be run again: later rows of an interrupted run are dropped.
-            0 starts a new file.
+        keep_before: on resume, the first iteration that will be run again: later rows of an interrupted run are
+            dropped. 0 starts a new file.
     """
 
     def __init__(self, path: str | Path, keep_before: int = 0) -> None:

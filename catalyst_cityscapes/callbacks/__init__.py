@@ -1,4 +1,4 @@
-"""Training components as thin Catalyst callbacks over pure functions; one per file, one method card each in docs/components."""
+"""Training components: thin Catalyst callbacks over pure functions, one a file; cards in docs/components."""
 
 from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
 from catalyst_cityscapes.callbacks.checkpoint import Checkpoint

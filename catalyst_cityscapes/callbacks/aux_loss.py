@@ -13,7 +13,8 @@ def weighted_loss(main: torch.Tensor, aux: torch.Tensor | None, weight: float) -
 class AuxLossWeighting(ICriterionCallback):
     """Computes both heads' losses with the recipe's criterion and keeps image-weighted means for the log.
 
-    The means are exact over unequal shards and cost no host sync per batch: sums stay on the device until the loader ends.
+    The means are exact over unequal shards and cost no host sync per batch: sums stay on the device until the
+    loader ends.
 
     Args:
         weight: of the auxiliary loss; 0.4 in the reference. 0 leaves the head in the network but out of the loss.
@@ -35,7 +36,9 @@ class AuxLossWeighting(ICriterionCallback):
         aux = None if batch["aux_logits"] is None else runner.criterion(batch["aux_logits"], batch["targets"])
         loss = weighted_loss(main, aux, self.weight)
         runner.batch_metrics["loss"] = loss
-        runner.losses = torch.stack([main.detach(), torch.zeros_like(main) if aux is None else aux.detach(), loss.detach()])
+        runner.losses = torch.stack(
+            [main.detach(), torch.zeros_like(main) if aux is None else aux.detach(), loss.detach()]
+        )
         self._sums += runner.losses.double() * runner.batch_size
         self._images += runner.batch_size
 

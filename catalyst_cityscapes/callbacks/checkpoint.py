@@ -36,10 +36,11 @@ def epoch_files(folder: Path) -> dict[int, Path]:
 
 
 class Checkpoint(ICheckpointCallback):
-    """Writes `model/train_epoch_N.pth` (official format plus the training state) and the links `last.pth` and `best.pth`.
+    """Writes `model/train_epoch_N.pth` (official format plus the training state) and the links `last.pth` and
+    `best.pth`.
 
-    A file is complete or absent: it is written under another name, synced and renamed. It comes after the schedule and the
-    logs of its epoch, so that nothing of a checkpointed epoch is missing after a crash.
+    A file is complete or absent: it is written under another name, synced and renamed. It comes after the schedule
+    and the logs of its epoch, so that nothing of a checkpointed epoch is missing after a crash.
 
     Args:
         save_every: epochs between checkpoints; the last epoch is always saved.
@@ -95,8 +96,10 @@ class Checkpoint(ICheckpointCallback):
             return False
         metrics = runner.epoch_metrics[self.loader]
         if self.metric not in metrics:
-            raise OptionError(f"callbacks.checkpoint.metric: loader '{self.loader}' has no metric '{self.metric}'"
-                              f"{did_you_mean(self.metric, metrics)}")  # fmt: skip
+            raise OptionError(
+                f"callbacks.checkpoint.metric: loader '{self.loader}' has no metric '{self.metric}'"
+                f"{did_you_mean(self.metric, metrics)}"
+            )
         score = metrics[self.metric]
         better = self.best is None or (score < self.best if self.minimize else score > self.best)
         if not math.isfinite(score) or not better:
@@ -106,7 +109,11 @@ class Checkpoint(ICheckpointCallback):
 
     def _save(self, runner: dl.IRunner, improved: bool, due: bool) -> None:
         folder = runner.logdir / "model"
-        state = {**runner.state_dict(), "state_dict": official_state_dict(runner.network), "torch": str(torch.__version__)}
+        state = {
+            **runner.state_dict(),
+            "state_dict": official_state_dict(runner.network),
+            "torch": str(torch.__version__),
+        }
         path = folder / f"train_epoch_{runner.epoch_step}.pth"
         save_checkpoint(path, state)
         if improved:

@@ -22,7 +22,12 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, metric: str = "mIoU", loader: str = "valid", patience: int = 10, minimize: bool = False, min_delta: float = 0.0
+        self,
+        metric: str = "mIoU",
+        loader: str = "valid",
+        patience: int = 10,
+        minimize: bool = False,
+        min_delta: float = 0.0,
     ) -> None:
         super().__init__(order=CallbackOrder.Scheduler + 5)
         if patience < 1:
@@ -46,8 +51,10 @@ class EarlyStopping(Callback):
         if metrics is None:
             return
         if self.metric not in metrics:
-            raise OptionError(f"callbacks.early_stopping.metric: loader '{self.loader}' has no metric '{self.metric}'"
-                              f"{did_you_mean(self.metric, metrics)}")  # fmt: skip
+            raise OptionError(
+                f"callbacks.early_stopping.metric: loader '{self.loader}' has no metric '{self.metric}'"
+                f"{did_you_mean(self.metric, metrics)}"
+            )
         value = metrics[self.metric]
         gain = None if self.best is None else (self.best - value if self.minimize else value - self.best)
         if math.isfinite(value) and (gain is None or gain > self.min_delta):

@@ -10,8 +10,9 @@ from semseg_ref.errors import OptionError
 class GradientStep(IBackwardCallback, IOptimizerCallback):
     """`backward` on every batch, `step` and `zero_grad` on every `accumulation_steps`-th.
 
-    Stock Catalyst does not divide the loss by the number of accumulated batches and lets a rest leak into the next epoch.
-    Here the loss is divided by the size of its own group, and the last, possibly smaller, group of an epoch steps too.
+    Stock Catalyst does not divide the loss by the number of accumulated batches and lets a rest leak into the next
+    epoch. Here the loss is divided by the size of its own group, and the last, possibly smaller, group of an
+    epoch steps too.
 
     Args:
         accumulation_steps: batches per optimiser step, >= 1.

@@ -24,7 +24,9 @@ def count_confusion(prediction: torch.Tensor, target: torch.Tensor, classes: int
     size = classes * classes + 1
     if cells.is_cuda:
         # torch.bincount waits for the host on a GPU; scatter_add_ on integers does not, and is exact in any order.
-        counts = torch.zeros(size, dtype=torch.int64, device=cells.device).scatter_add_(0, cells, torch.ones_like(cells))
+        counts = torch.zeros(size, dtype=torch.int64, device=cells.device).scatter_add_(
+            0, cells, torch.ones_like(cells)
+        )
     else:
         counts = torch.bincount(cells, minlength=size)
     return counts[:-1].reshape(classes, classes)
@@ -33,8 +35,8 @@ def count_confusion(prediction: torch.Tensor, target: torch.Tensor, classes: int
 class MeanIoU(IMetricCallback):
     """Data-set level scores: areas are summed over the loader and over all ranks before any ratio is taken.
 
-    As in the reference, the means run over all K classes; a class that never occurs counts as 0. Nothing leaves the device
-    until the loader ends.
+    As in the reference, the means run over all K classes; a class that never occurs counts as 0. Nothing leaves the
+    device until the loader ends.
 
     Args:
         classes: K.
@@ -67,7 +69,8 @@ class MeanIoU(IMetricCallback):
 
 
 class BatchMeanIoU(IMetricCallback):
-    """The earlier attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class scores 1.
+    """The earlier attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class
+    scores 1.
 
     Biased upwards and not comparable with mIoU; here so that its effect on model selection can be measured.
 

@@ -27,7 +27,8 @@ class OneCycle(ISchedulerCallback):
     momentum from 0 (the optimiser's default) to 0.85 and 0.95, and ran one epoch ahead of the training.
 
     Args:
-        rates: learning rates at the start, after the warm-up, and at the end; None leaves the rates to another callback.
+        rates: learning rates at the start, after the warm-up, and at the end; None leaves the rates to another
+            callback.
         momentum: values at the same three places; None leaves the momentum alone.
         warmup_epochs: length of the warm-up; at most a tenth of the training.
         same_rate_for_all_groups: ignores the groups' multipliers, as there.

@@ -10,8 +10,9 @@ from semseg_ref.schedule import poly_learning_rate
 class PolyLR(ISchedulerCallback):
     """After step k (counted from 1 over the whole training) writes `base_lr * (1 - k / max_iter) ** power`.
 
-    Each group gets that times its own multiplier. The first step uses the undecayed rate, and the last written value, 0, is
-    never used (reference behaviour). A resumed run's first step uses the rate stored with the optimiser.
+    Each group gets that times its own multiplier. The first step uses the undecayed rate, and the last written
+    value, 0, is never used (reference behaviour). A resumed run's first step uses the rate stored with the
+    optimiser.
 
     Args:
         base_lr: rate of the backbone at step 0.

@@ -43,8 +43,11 @@ class Progress(Callback):
             return
         speed = (time.time() - self._start) / done
         rate = f" lr {runner.optimizer.param_groups[0]['lr']:.3g}" if runner.is_train_loader else ""
-        print(f"{runner.loader_key} epoch {runner.epoch_step}/{runner.num_epochs} step {done}/{runner.loader_batch_len} "
-              f"loss {loss:.4f}{rate} {speed:.2f} s/step", flush=True)  # fmt: skip
+        print(
+            f"{runner.loader_key} epoch {runner.epoch_step}/{runner.num_epochs} step {done}/{runner.loader_batch_len} "
+            f"loss {loss:.4f}{rate} {speed:.2f} s/step",
+            flush=True,
+        )
 
     def on_loader_end(self, runner: dl.IRunner) -> None:
         """Closes the bar."""

@@ -29,7 +29,7 @@ def convert_sync_bn(model: nn.Module, backend: str = "torch") -> nn.Module:
         from apex.parallel import convert_syncbn_model  # NVIDIA's; the package index's apex is another project
     except ImportError as error:
         raise OptionError(
-            "callbacks.sync_bn.backend: NVIDIA's apex is not importable (the package index's 'apex' is another project); "
+            "callbacks.sync_bn.backend: NVIDIA's apex is not importable (the package index's 'apex' is another); "
             "build it from NVIDIA's sources, or use backend: torch"
         ) from error
     return convert_syncbn_model(model)

@@ -11,13 +11,29 @@ def recipe_arguments(command: Callable) -> Callable:
     """Adds `--config A [B ...]`, `--set key=value [...]` and `--trust PACKAGE`."""
     decorators = [
         click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]..."),
-        click.option("--trust", "trusted", multiple=True, metavar="PACKAGE",
-                     help="Allow _target_ from this package too, for this run."),
-        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
-                     help="Set one value of the recipe, e.g. --set optimizer.lr=0.02; more may follow."),
-        click.option("--config", "-C", "configs", multiple=True, metavar="FILE",
-                     help="Recipe file, or the name of a shipped one; later files overlay earlier ones."),
-    ]  # fmt: skip
+        click.option(
+            "--trust",
+            "trusted",
+            multiple=True,
+            metavar="PACKAGE",
+            help="Allow _target_ from this package too, for this run.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set one value of the recipe, e.g. --set optimizer.lr=0.02; more may follow.",
+        ),
+        click.option(
+            "--config",
+            "-C",
+            "configs",
+            multiple=True,
+            metavar="FILE",
+            help="Recipe file, or the name of a shipped one; later files overlay earlier ones.",
+        ),
+    ]
     for decorator in decorators:
         command = decorator(command)
     return command

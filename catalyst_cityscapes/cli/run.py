@@ -32,12 +32,15 @@ def run(
 ) -> None:
     """Train a recipe (catalyst-dl run --config A.yml [B.yml ...] [--set KEY=VALUE ...]).
 
-    CONFIG is a recipe, a plain Catalyst 22 config (runner: and run:), or an official semseg config (.yaml with DATA,
-    TRAIN, TEST), which is translated and shown. Several processes: torchrun --no-python --nproc_per_node N catalyst-dl run ...
+    CONFIG is a recipe, a plain Catalyst 22 config (runner: and run:), or an official semseg config (.yaml with
+    DATA, TRAIN, TEST), which is translated and shown. Several processes: torchrun --no-python --nproc_per_node N
+    catalyst-dl run ...
     """
     files, assignments = split_arguments(configs, settings, more)
     if not files:
-        raise InputError("no recipe: give --config FILE, e.g. --config toy/pspnet50 (shipped: catalyst_cityscapes/configs)")
+        raise InputError(
+            "no recipe: give --config FILE, e.g. --config toy/pspnet50 (shipped: catalyst_cityscapes/configs)"
+        )
     first = read_yaml(find_config(files[0]))
     if "runner" in first and "run" in first:
         from catalyst_cityscapes.cli.stock import run_stock
@@ -70,7 +73,9 @@ def _refuse(**given: bool) -> None:
 
 def _official(files: list[str], assignments: list[str]) -> Recipe:
     if len(files) > 1:
-        raise InputError(f"{files[1]}: an official config takes no overlays; run --show, save the recipe, and overlay that")
+        raise InputError(
+            f"{files[1]}: an official config takes no overlays; run --show, save the recipe, and overlay that"
+        )
     pairs = [part for assignment in assignments for part in assignment.split("=", 1)]
     path = find_config(files[0])
     cfg = merge_cfg_from_list(load_cfg_from_cfg_file(path), pairs)
@@ -87,10 +92,14 @@ def _resume_path(recipe: Recipe, resume: str | None) -> Path | None:
     if resume == "auto":
         found = newest_checkpoint(Path(recipe.experiment.logdir))
         if _is_main():
-            click.echo(f"resuming from {found}" if found else f"{recipe.experiment.logdir}: no checkpoint yet, starting anew")
+            click.echo(
+                f"resuming from {found}" if found else f"{recipe.experiment.logdir}: no checkpoint yet, starting anew"
+            )
         return found
     if not Path(resume).is_file():
-        raise CheckpointError(f"--resume {resume}: no such checkpoint; 'auto' takes {recipe.experiment.logdir}/model/last.pth")
+        raise CheckpointError(
+            f"--resume {resume}: no such checkpoint; 'auto' takes {recipe.experiment.logdir}/model/last.pth"
+        )
     return Path(resume)
 
 
@@ -120,5 +129,3 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
         stop_processes()
     if processes.is_main:
         click.echo(f"done: {path}")
-
-

@@ -17,8 +17,20 @@ from catalyst_cityscapes.recipe.loading import find_config, overlay, read_yaml
 from catalyst_cityscapes.recipe.targets import resolve_target, walk_nodes
 from semseg_ref.errors import InputError, did_you_mean
 
-SECTIONS = ("args", "model", "engine", "loggers", "loaders", "criterion", "optimizer", "scheduler", "callbacks", "shared",
-            "runner", "run")  # fmt: skip
+SECTIONS = (
+    "args",
+    "model",
+    "engine",
+    "loggers",
+    "loaders",
+    "criterion",
+    "optimizer",
+    "scheduler",
+    "callbacks",
+    "shared",
+    "runner",
+    "run",
+)
 SLAYER_KEYS = ("_target_", "_var_", "_mode_", "_call_")
 
 
@@ -26,7 +38,8 @@ def run_stock(files: Sequence[str], settings: Sequence[str], trusted: Sequence[s
     """Merges, checks and runs a plain Catalyst config. `args.seed` seeds before anything is built.
 
     Raises:
-        InputError: unknown `_xxx_` keys, targets outside the allow-list, unknown arguments or methods, undefined `_var_`.
+        InputError: unknown `_xxx_` keys, targets outside the allow-list, unknown arguments or methods, undefined
+        `_var_`.
     """
     content = _merge(files, settings)
     name = files[0]

@@ -20,7 +20,6 @@ from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import CheckpointError, InputError, OptionError
 from semseg_ref.evaluation import evaluate_folder, write_score
-from semseg_ref.protocol import Protocol
 from semseg_ref.tester import test_images
 
 
@@ -28,7 +27,9 @@ from semseg_ref.tester import test_images
 @recipe_arguments
 @click.option("--run", "run_folder", metavar="FOLDER", help="Run folder; its recipe and chosen checkpoint are used.")
 @click.option("--checkpoint", metavar="FILE", help="Checkpoint: official, of this project, or a bare state dict.")
-@click.option("--output", metavar="FOLDER", help="Where predictions and scores go; default: the checkpoint's run folder.")
+@click.option(
+    "--output", metavar="FOLDER", help="Where predictions and scores go; default: the checkpoint's run folder."
+)
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N images of the list (no comparable score).")
 def test(
@@ -67,14 +68,18 @@ def newest_run(root: Path) -> Path:
         InputError: there is none.
     """
     runs = [path.parent for path in root.rglob(RECIPE_FILE) if (path.parent / "model").is_dir()]
-    dated = [(max(p.stat().st_mtime for p in run.glob("model/*.pth")), run) for run in runs if any(run.glob("model/*.pth"))]
+    dated = [
+        (max(p.stat().st_mtime for p in run.glob("model/*.pth")), run) for run in runs if any(run.glob("model/*.pth"))
+    ]
     if not dated:
-        raise InputError(f"{root.absolute()}: no run with a checkpoint below it; train one, or give --config and --checkpoint")
+        raise InputError(
+            f"{root.absolute()}: no run with a checkpoint below it; train one, or give --config and --checkpoint"
+        )
     return max(dated)[1]
 
 
 def chosen_checkpoint(recipe: Recipe, folder: Path) -> Path:
-    """`last.pth`, or `best.pth` where the recipe's checkpoint node selects the best; the control arm's newest file else."""
+    """`last.pth`, or `best.pth` where the recipe selects the best; of the control arm the newest file."""
     select = (recipe.callbacks.get("checkpoint") or {}).get("select", "last")
     path = folder / "model" / f"{select}.pth"
     if path.is_file():
@@ -83,15 +88,6 @@ def chosen_checkpoint(recipe: Recipe, folder: Path) -> Path:
     if select == "last" and files:
         return files[-1]
     raise CheckpointError(f"{path}: no such checkpoint in this run")
-
-
-def protocol_of(recipe: Recipe) -> Protocol:
-    """The recipe's test protocol."""
-    section = recipe.protocol
-    return Protocol(
-        crop=section.crop, base_size=section.base_size, scales=section.scales, flip=section.flip,
-        stride_rate=section.stride_rate, name=section.name,
-    )  # fmt: skip
 
 
 def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Module, int | None]:
@@ -117,8 +113,8 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
 def score_checkpoint(
     recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
 ) -> dict[str, Any]:
-    """Predicts, evaluates, writes `score.json` (with `score.npz`) and a picture, prints the table; returns the score."""
-    protocol = protocol_of(recipe)
+    """Predicts, evaluates, writes `score.json`, `score.npz` and a picture, prints the table; returns the score."""
+    protocol = recipe.protocol.value()
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     pairs = make_dataset("val", data.root, data.val_list)[:limit]
@@ -137,9 +133,13 @@ def score_checkpoint(
     test_images(network, pairs, protocol, output, colors, progress)
     evaluation = evaluate_folder(output / "gray", pairs, data.classes, names, data.ignore_index)
     extra = {
-        "experiment": recipe.experiment.name, "epoch": epoch, "list": data.val_list, "limit": limit,
-        "seconds": round(time.perf_counter() - start, 2), "device": str(next(network.parameters()).device),
-    }  # fmt: skip
+        "experiment": recipe.experiment.name,
+        "epoch": epoch,
+        "list": data.val_list,
+        "limit": limit,
+        "seconds": round(time.perf_counter() - start, 2),
+        "device": str(next(network.parameters()).device),
+    }
     score = write_score(output / "score.json", evaluation, protocol, checkpoint, extra)
     picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", evaluation)
     print_score(score, recipe.expected)

@@ -1,4 +1,4 @@
-"""From files and `--set` to one merged, resolved and checked recipe, with the origin of every value kept for messages."""
+"""From files and `--set` to one merged and checked recipe; the origin of each value is kept for messages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import check_nodes
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.errors import InputError, OptionError, did_you_mean
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -81,8 +81,10 @@ def find_config(name: str) -> Path:
         if candidate.is_file():
             return candidate
     shipped = {str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml")}
-    wanted = "/".join(path.with_suffix(".yml").parts[-2:])
-    raise InputError(f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped)}")
+    wanted = "/".join(path.parts[-2:]).removesuffix(".yml") + ".yml"
+    raise InputError(
+        f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped)}"
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -170,8 +172,17 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise _schema_error(error.errors()[0], layers) from error
+        # A misspelt key is also a missing one; its own message says more.
+        details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+        raise _schema_error(details[0], layers) from error
     check_nodes(recipe, layers.error, trusted)
+    try:
+        recipe.protocol.value()
+    except OptionError as error:
+        # Most recipes test with the crop that they train with: the fault is there then, not in the reference to it.
+        shared = "crop" in str(error) and recipe.protocol.crop == recipe.data.crop
+        path = ("data", "crop") if shared else ("protocol",)
+        raise layers.error(path, str(error).removeprefix("protocol: ")) from error
     return recipe
 
 

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
+from semseg_ref.protocol import Protocol
+
 Node = dict[str, Any]
 """A component: `_target_` (dotted name) and its arguments."""
 
@@ -27,7 +29,7 @@ class Experiment(Section):
 
 
 class Data(Section):
-    """A data set in the reference's list format. Paths are relative to the working directory, list entries to `root`."""
+    """A data set in the reference's list format. Paths are relative to the working folder, list entries to `root`."""
 
     root: str
     train_list: str
@@ -43,8 +45,9 @@ class Sampling(Section):
     """Order and batches of the training samples.
 
     `batch_size` and `workers` are totals over all processes, unless `per_process` (the earlier attempt's way).
-    `seed_stream: named` draws from `experiment.seed`; `reference` leaves `random` and the order to torch, as the reference does.
-    `replay_augmentation` repeats each sample's draws in every epoch (the earlier attempt's loaders).
+    `seed_stream: named` draws from `experiment.seed`; `reference` leaves `random` and the order to torch, as the
+    reference does. `replay_augmentation` repeats each sample's draws in every epoch (the earlier attempt's
+    loaders).
     """
 
     batch_size: PositiveInt
@@ -58,7 +61,7 @@ class Sampling(Section):
 
 
 class Engine(Section):
-    """Device and arithmetic. `fp32` is true float32; `tf32` lets convolutions and products use TF32 on cards that have it."""
+    """Device and arithmetic. `fp32` is true float32; `tf32` lets convolutions and products use TF32."""
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -72,7 +75,7 @@ class Validation(Section):
 
 
 class ProtocolSection(Section):
-    """How a checkpoint is scored; becomes a `semseg_ref.protocol.Protocol`."""
+    """How a checkpoint is scored; `value` is the `semseg_ref.protocol.Protocol`."""
 
     name: str | None = None
     crop: tuple[PositiveInt, PositiveInt]
@@ -80,6 +83,14 @@ class ProtocolSection(Section):
     scales: tuple[float, ...] = (1.0,)
     flip: bool = True
     stride_rate: float = Field(default=2 / 3, gt=0, le=1)
+
+    def value(self) -> Protocol:
+        """The protocol.
+
+        Raises:
+            OptionError: a value that no protocol can have.
+        """
+        return Protocol(**self.model_dump())
 
 
 class Expected(Section):

@@ -19,8 +19,20 @@ from semseg_ref.errors import InputError
 from semseg_ref.evaluation import replace_atomically
 
 RECIPE_FILE = "recipe.yml"
-PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "catalyst", "accelerate", "hydra-slayer",
-            "omegaconf", "pydantic", "albumentations", "segmentation-models-pytorch", "timm")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "catalyst",
+    "accelerate",
+    "hydra-slayer",
+    "omegaconf",
+    "pydantic",
+    "albumentations",
+    "segmentation-models-pytorch",
+    "timm",
+)
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -57,10 +69,15 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "opencv_build": cv2.__version__,
-        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "gpus": gpus,
-                    "torch_threads": torch.get_num_threads(), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+        "machine": {
+            "system": platform.platform(),
+            "cpus": os.cpu_count(),
+            "gpus": gpus,
+            "torch_threads": torch.get_num_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        },
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
-    }  # fmt: skip
+    }
 
 
 def newest_checkpoint(logdir: Path) -> Path | None:

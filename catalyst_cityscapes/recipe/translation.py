@@ -21,10 +21,18 @@ ADAPTERS = {
 OFFICIAL_SECTIONS = {"DATA", "TRAIN", "TEST"}
 # What the control arm does not do and what changes no number it trains: logs, progress, and where files go.
 NEUTRAL = {
-    "expected", "experiment.logdir", "experiment.name", "callbacks.iteration_log", "callbacks.epoch_log",
-    "callbacks.progress", "callbacks.mean_iou", "callbacks.checkpoint.keep", "engine.device", "protocol.name",
+    "expected",
+    "experiment.logdir",
+    "experiment.name",
+    "callbacks.iteration_log",
+    "callbacks.epoch_log",
+    "callbacks.progress",
+    "callbacks.mean_iou",
+    "callbacks.checkpoint.keep",
+    "engine.device",
+    "protocol.name",
     "sampling.persistent_workers",
-}  # fmt: skip
+}
 
 
 def is_official(content: dict[str, Any]) -> bool:
@@ -56,9 +64,12 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
         raise InputError(f"official config: arch: '{cfg.arch}' is neither 'psp' nor 'psa'")
     network = {
         "_target_": next(target for target, arch in ADAPTERS.items() if arch == cfg.arch),
-        "layers": cfg.layers, "classes": cfg.classes, "zoom_factor": cfg.zoom_factor,
-        "dropout": cfg.get("dropout", 0.1), "pretrained": cfg.get("pretrained", True),
-    }  # fmt: skip
+        "layers": cfg.layers,
+        "classes": cfg.classes,
+        "zoom_factor": cfg.zoom_factor,
+        "dropout": cfg.get("dropout", 0.1),
+        "pretrained": cfg.get("pretrained", True),
+    }
     if cfg.arch == "psa":
         network |= {option: cfg[option] for option in PSA_OPTIONS}
         network |= {"compact": bool(cfg.compact), "psa_softmax": bool(cfg.psa_softmax)}
@@ -67,17 +78,26 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
     return {
         "experiment": {"name": name, "seed": cfg.manual_seed, "epochs": cfg.epochs, "logdir": logdir},
         "data": {
-            "root": cfg.data_root, "train_list": cfg.train_list, "val_list": cfg.val_list, "classes": cfg.classes,
-            "ignore_index": cfg.ignore_label, "crop": [cfg.train_h, cfg.train_w],
-            "names": cfg.names_path, "colors": cfg.colors_path,
+            "root": cfg.data_root,
+            "train_list": cfg.train_list,
+            "val_list": cfg.val_list,
+            "classes": cfg.classes,
+            "ignore_index": cfg.ignore_label,
+            "crop": [cfg.train_h, cfg.train_w],
+            "names": cfg.names_path,
+            "colors": cfg.colors_path,
         },
         "sampling": {
-            "batch_size": cfg.batch_size, "workers": cfg.workers,
+            "batch_size": cfg.batch_size,
+            "workers": cfg.workers,
             "seed_stream": "reference" if cfg.manual_seed is None else "named",
         },
-        "augmentation": {"steps": {
-            "scale": {"scale": [cfg.scale_min, cfg.scale_max]}, "rotate": {"rotate": [cfg.rotate_min, cfg.rotate_max]},
-        }},
+        "augmentation": {
+            "steps": {
+                "scale": {"scale": [cfg.scale_min, cfg.scale_max]},
+                "rotate": {"rotate": [cfg.rotate_min, cfg.rotate_max]},
+            }
+        },
         "model": network,
         "optimizer": {"lr": cfg.base_lr, "momentum": cfg.momentum, "weight_decay": cfg.weight_decay},
         "callbacks": {
@@ -89,7 +109,7 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
         "validation": {"every": 1 if cfg.evaluate else 0, "batch_size": cfg.batch_size_val},
         "protocol": {"crop": [cfg.test_h, cfg.test_w], "base_size": cfg.base_size, "scales": cfg.scales},
         "expected": None,
-    }  # fmt: skip
+    }
 
 
 def recipe_to_official(recipe: Recipe) -> CfgNode:
@@ -103,7 +123,9 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
     differing = [path for path in _differences(_plain(recipe), _plain(again)) if not _is_neutral(path)]
     if differing:
         more = f" (and {len(differing) - 1} more: {', '.join(differing[1:4])})" if len(differing) > 1 else ""
-        raise InputError(f"--control: the control arm cannot express {differing[0]}{more}; it trains the official recipe only")
+        raise InputError(
+            f"--control: the control arm cannot express {differing[0]}{more}; it trains the official recipe only"
+        )
     return cfg
 
 
@@ -137,24 +159,53 @@ def _official_candidate(recipe: Recipe) -> CfgNode:
     scale = (steps.get("scale") or {}).get("scale", [0.5, 2.0])
     rotate = (steps.get("rotate") or {}).get("rotate", [-10, 10])
     folder = Path(recipe.experiment.logdir)
-    cfg = CfgNode({
-        "data_root": data.root, "train_list": data.train_list, "val_list": data.val_list, "classes": data.classes,
-        "arch": arch, "layers": model.get("layers", 50), "sync_bn": recipe.callbacks.get("sync_bn") is not None,
-        "train_h": data.crop[0], "train_w": data.crop[1], "scale_min": scale[0], "scale_max": scale[-1],
-        "rotate_min": rotate[0], "rotate_max": rotate[-1], "zoom_factor": model.get("zoom_factor", 8),
-        "ignore_label": data.ignore_index, "aux_weight": node.get("aux_loss", {}).get("weight", 0.4),
-        "train_gpu": [0], "workers": recipe.sampling.workers, "batch_size": recipe.sampling.batch_size,
-        "batch_size_val": recipe.validation.batch_size, "base_lr": recipe.optimizer.get("lr"),
-        "epochs": recipe.experiment.epochs, "start_epoch": 0, "power": node.get("poly_lr", {}).get("power", 0.9),
-        "momentum": recipe.optimizer.get("momentum", 0), "weight_decay": recipe.optimizer.get("weight_decay", 0),
-        "manual_seed": recipe.experiment.seed, "print_freq": 10,
-        "save_freq": node.get("checkpoint", {}).get("save_every", 1), "save_path": str(folder / "model"),
-        "weight": None, "resume": None, "evaluate": recipe.validation.every == 1,
-        "test_list": data.val_list, "split": "val", "base_size": recipe.protocol.base_size,
-        "test_h": recipe.protocol.crop[0], "test_w": recipe.protocol.crop[1], "scales": list(recipe.protocol.scales),
-        "names_path": data.names, "colors_path": data.colors,
-        "dropout": model.get("dropout", 0.1), "pretrained": model.get("pretrained", True),
-    })  # fmt: skip
+    cfg = CfgNode(
+        {
+            "data_root": data.root,
+            "train_list": data.train_list,
+            "val_list": data.val_list,
+            "classes": data.classes,
+            "arch": arch,
+            "layers": model.get("layers", 50),
+            "sync_bn": recipe.callbacks.get("sync_bn") is not None,
+            "train_h": data.crop[0],
+            "train_w": data.crop[1],
+            "scale_min": scale[0],
+            "scale_max": scale[-1],
+            "rotate_min": rotate[0],
+            "rotate_max": rotate[-1],
+            "zoom_factor": model.get("zoom_factor", 8),
+            "ignore_label": data.ignore_index,
+            "aux_weight": node.get("aux_loss", {}).get("weight", 0.4),
+            "train_gpu": [0],
+            "workers": recipe.sampling.workers,
+            "batch_size": recipe.sampling.batch_size,
+            "batch_size_val": recipe.validation.batch_size,
+            "base_lr": recipe.optimizer.get("lr"),
+            "epochs": recipe.experiment.epochs,
+            "start_epoch": 0,
+            "power": node.get("poly_lr", {}).get("power", 0.9),
+            "momentum": recipe.optimizer.get("momentum", 0),
+            "weight_decay": recipe.optimizer.get("weight_decay", 0),
+            "manual_seed": recipe.experiment.seed,
+            "print_freq": 10,
+            "save_freq": node.get("checkpoint", {}).get("save_every", 1),
+            "save_path": str(folder / "model"),
+            "weight": None,
+            "resume": None,
+            "evaluate": recipe.validation.every == 1,
+            "test_list": data.val_list,
+            "split": "val",
+            "base_size": recipe.protocol.base_size,
+            "test_h": recipe.protocol.crop[0],
+            "test_w": recipe.protocol.crop[1],
+            "scales": list(recipe.protocol.scales),
+            "names_path": data.names,
+            "colors_path": data.colors,
+            "dropout": model.get("dropout", 0.1),
+            "pretrained": model.get("pretrained", True),
+        }
+    )
     for option in PSA_OPTIONS:
         if option in model:
             cfg[option] = model[option]

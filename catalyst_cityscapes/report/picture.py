@@ -71,8 +71,12 @@ def save_comparison(
         image_path, label_path = pairs[index]
         label, prediction = read_label(label_path), read_label(gray_folder / output_name(image_path))
         used |= {int(v) for v in np.union1d(label, prediction) if v < len(names)}
-        pictures = (read_image(image_path).astype(np.uint8), colorize(label, colors), colorize(prediction, colors),
-                    error_map(prediction, label, len(names)))  # fmt: skip
+        pictures = (
+            read_image(image_path).astype(np.uint8),
+            colorize(label, colors),
+            colorize(prediction, colors),
+            error_map(prediction, label, len(names)),
+        )
         for axis, picture in zip(row, pictures, strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.set_xticks([])

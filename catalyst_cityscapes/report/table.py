@@ -18,7 +18,7 @@ def verdict(miou: float, expected: Expected) -> str:
 
 
 def print_score(score: dict[str, Any], expected: Expected | None = None, console: Console | None = None) -> None:
-    """Prints a score file's content: one line a class, the means, the protocol, and the published number if there is one.
+    """Prints a score file's content: a line per class, the means, the protocol, the published number if any.
 
     Args:
         score: content of a `score.json`.
@@ -35,7 +35,9 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
     table.add_column("pixels", justify="right", footer=f"{sum(c['pixels'] for c in score['classes']):,}")
     for row in score["classes"]:
         absent = row["pixels"] == 0
-        table.add_row(row["name"], f"{row['iou']:.4f}", "absent" if absent else f"{row['accuracy']:.4f}", f"{row['pixels']:,}")
+        table.add_row(
+            row["name"], f"{row['iou']:.4f}", "absent" if absent else f"{row['accuracy']:.4f}", f"{row['pixels']:,}"
+        )
     console.print(table)
     console.print(f"mIoU/mAcc/allAcc {score['mIoU']:.4f}/{score['mAcc']:.4f}/{score['allAcc']:.4f}", highlight=False)
     if expected is not None and score.get("limit") is None:

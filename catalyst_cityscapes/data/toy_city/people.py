@@ -10,9 +10,19 @@ from .shapes import Actor, Piece, Shape, Texture, bar, box, oval, ring
 from .vegetation import ground_shadow
 
 CLOTHES: tuple[Color, ...] = (
-    (44, 46, 54), (60, 70, 96), (120, 40, 44), (150, 146, 138), (206, 204, 198), (70, 84, 62), (126, 98, 72),
-    (170, 60, 50), (90, 88, 92), (52, 96, 120), (196, 160, 70), (120, 118, 112),
-)  # fmt: skip
+    (44, 46, 54),
+    (60, 70, 96),
+    (120, 40, 44),
+    (150, 146, 138),
+    (206, 204, 198),
+    (70, 84, 62),
+    (126, 98, 72),
+    (170, 60, 50),
+    (90, 88, 92),
+    (52, 96, 120),
+    (196, 160, 70),
+    (120, 118, 112),
+)
 SKINS: tuple[Color, ...] = ((214, 176, 150), (186, 142, 112), (140, 100, 76), (96, 68, 54))
 HAIR: tuple[Color, ...] = ((42, 34, 30), (84, 62, 44), (150, 120, 80), (130, 128, 126))
 RUBBER: Color = (28, 28, 30)
@@ -60,9 +70,15 @@ def pedestrian(
     hem = tall * (0.28 if dress < 0.25 else 0.45)
     flare = hip * (1.5 if dress < 0.25 else 1.0)
     torso = np.array(
-        [(-flare, hem), (-shoulder + lean, tall * 0.8), (-shoulder * 0.4 + lean, tall * 0.85),
-         (shoulder * 0.4 + lean, tall * 0.85), (shoulder + lean, tall * 0.8), (flare, hem)]
-    )  # fmt: skip
+        [
+            (-flare, hem),
+            (-shoulder + lean, tall * 0.8),
+            (-shoulder * 0.4 + lean, tall * 0.85),
+            (shoulder * 0.4 + lean, tall * 0.85),
+            (shoulder + lean, tall * 0.8),
+            (flare, hem),
+        ]
+    )
     swing = stride * 0.6
     arm = tall * 0.06
     shapes.append(

@@ -8,8 +8,14 @@ from .shapes import Actor, Piece, Shape, Texture, bar, blob, oval, unit_circle
 
 # Summer, autumn and bare: the last ones overlap with brick and soil.
 FOLIAGE: tuple[Color, ...] = (
-    (78, 104, 52), (60, 88, 56), (98, 116, 62), (112, 112, 58), (138, 108, 54), (122, 84, 58), (92, 96, 76),
-)  # fmt: skip
+    (78, 104, 52),
+    (60, 88, 56),
+    (98, 116, 62),
+    (112, 112, 58),
+    (138, 108, 54),
+    (122, 84, 58),
+    (92, 96, 76),
+)
 BARK: Color = (82, 70, 60)
 CLUMPS = 11
 
