@@ -22,12 +22,14 @@ from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.engine import SegmentationEngine
+from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from semseg_ref.checkpoint import load_state, read_checkpoint, weights_in
+from semseg_ref.checkpoint import check_training_state, load_state, read_checkpoint, weights_in
 from semseg_ref.dataset import SemData, check_list
-from semseg_ref.errors import CheckpointError, OptionError
-from semseg_ref.optimizer import load_optimizer_state, parameter_groups
+from semseg_ref.errors import OptionError
+from semseg_ref.model.pspnet import check_side
+from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
 from semseg_ref.seeding import SeedStreams
 from semseg_ref.transform import MEAN, STD, val_transform
@@ -145,6 +147,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         if self.streams is not None:
             self.streams.seed_init()
         model = build(self.recipe.model, "model")
+        for side in self.recipe.data.crop if hasattr(model, "size_step") else ():
+            check_side(f"data.crop: {side}", side, model.size_step)
         if self._checkpoint is not None:
             load_state(model, weights_in(self._checkpoint, self.resume), self.resume)
         model = model.to(self.engine.device)
@@ -163,12 +167,16 @@ class SegmentationRunner(dl.SupervisedRunner):
         groups_node = node.pop("groups", None)
         lr, weight_decay = node.get("lr", 0.0), node.get("weight_decay", 0.0)
         if groups_node is None:
-            groups = parameter_groups(model, lr, head_multiplier=1.0)
+            groups = reference_groups(model, lr, head_multiplier=1.0)
         else:
             groups = build(groups_node, "optimizer.groups", model=model, lr=lr, weight_decay=weight_decay)
+        grouped = {id(parameter) for group in groups for parameter in group["params"]}
+        loose = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in grouped]
+        if loose:
+            raise OptionError(f"optimizer.groups: {len(loose)} parameters are in no group (first: {loose[0]})")
         optimizer = build(node, "optimizer", params=groups)
         if self._checkpoint is not None:
-            load_optimizer_state(optimizer, self._checkpoint["optimizer"])
+            load_optimizer_state(optimizer, self._checkpoint["optimizer"], self.resume)
         return optimizer
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> None:
@@ -201,10 +209,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def _read_resume(self) -> dict[str, Any]:
         checkpoint = read_checkpoint(self.resume)
-        if not isinstance(checkpoint, dict) or not {"epoch", "optimizer"} <= checkpoint.keys():
-            raise CheckpointError(
-                f"{self.resume}: has weights but no training state (epoch, optimizer); nothing to resume"
-            )
+        check_training_state(checkpoint, self.resume)
         return checkpoint
 
     def on_epoch_start(self, runner: dl.IRunner) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import copy
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,31 @@ def _coerce(value: Any, present: Any, key: str) -> Any:
     elif isinstance(present, str):
         hint = f"; quote it: \"'{value}'\""
     raise OptionTypeError(f"option '{key}': {value!r} is {found}, expected {wanted} such as {present!r}{hint}")
+
+
+def require_whole(cfg: CfgNode, **smallest: int) -> None:
+    """Raises unless each named option is a whole number and at least as large as given.
+
+    A file may hold any type; only the command line's values are checked against the file's.
+
+    Raises:
+        OptionTypeError: another type.
+        OptionError: a missing option, or a smaller number.
+    """
+    for key, least in smallest.items():
+        value = getattr(cfg, key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise OptionTypeError(f"option '{key}': {value!r} is {type(value).__name__}, expected a whole number")
+        if value < least:
+            raise OptionError(f"option '{key}': {value}, expected at least {least}")
+
+
+def require_numbers(cfg: CfgNode, *keys: str) -> None:
+    """Raises OptionTypeError unless each named option is a finite number."""
+    for key in keys:
+        value = getattr(cfg, key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise OptionTypeError(f"option '{key}': {value!r} is {type(value).__name__}, expected a finite number")
 
 
 @contextmanager

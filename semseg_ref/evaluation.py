@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from semseg_ref.dataset import check_label_values, read_label
-from semseg_ref.errors import DataError, OptionError
+from semseg_ref.errors import DataError, InputError, OptionError
 from semseg_ref.metric import EPSILON, Scores, areas_from_matrix, confusion_matrix, scores_from_areas
 from semseg_ref.protocol import Protocol
 
@@ -97,6 +97,16 @@ def evaluation_from_matrices(matrices: np.ndarray, images: Sequence[str], names:
     """Evaluation of per-image confusion matrices, int64 [n, K, K]."""
     scores = scores_from_areas(*areas_from_matrix(matrices.sum(axis=0)))
     return Evaluation(scores, matrices, tuple(images), tuple(names))
+
+
+def check_labels(data_list: Sequence[tuple[str, str]], classes: int, ignore_index: int = 255) -> None:
+    """Reads every label, so that a bad one is found before hours of prediction and not after.
+
+    Raises:
+        DataError: a missing or unreadable label, or values outside the classes.
+    """
+    for _, path in data_list:
+        check_label_values(read_label(path), classes, ignore_index, path)
 
 
 def evaluate_folder(
@@ -216,6 +226,22 @@ def write_score(
     text = json.dumps(content, indent=1) + "\n"
     replace_atomically(path, lambda file: file.write(text.encode()))
     return content
+
+
+def create_folder(path: str | Path) -> Path:
+    """A folder to write into, with the folders above it.
+
+    Raises:
+        InputError: it cannot be created, or not be written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: this folder cannot be created ({error.strerror})") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: this folder cannot be written to")
+    return path
 
 
 def replace_atomically(path: str | Path, write: Callable[[Any], Any]) -> None:

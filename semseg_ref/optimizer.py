@@ -1,10 +1,13 @@
 """The reference's optimiser: SGD over eight groups, heads at ten times the backbone's rate."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from semseg_ref.errors import CheckpointError
 
 BACKBONE = ("layer0", "layer1", "layer2", "layer3", "layer4")
 HEADS = ("ppm", "psa", "cls", "aux")
@@ -54,13 +57,23 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_multiplier", 1.0)
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, state: dict[str, Any], path: str | Path = "checkpoint"
+) -> None:
     """Loads an optimiser's state and keeps this optimiser's group names and multipliers.
 
     An official checkpoint's groups have neither, and torch replaces the groups by the saved ones: without this the
     heads would go on at the backbone's rate.
+
+    Raises:
+        CheckpointError: the state is of other parameters.
     """
     kept = [{k: group[k] for k in ("name", "lr_multiplier") if k in group} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: its optimiser state does not fit the {len(kept)} parameter groups of this run ({error})"
+        ) from error
     for group, values in zip(optimizer.param_groups, kept, strict=True):
         group.update(values)

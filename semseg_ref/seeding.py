@@ -12,6 +12,8 @@ import random
 import numpy as np
 import torch
 
+from semseg_ref.errors import OptionError
+
 STREAMS = ("init", "order", "augmentation", "dropout")
 
 
@@ -20,9 +22,14 @@ class SeedStreams:
 
     Args:
         seed: root seed, >= 0.
+
+    Raises:
+        OptionError: another value.
     """
 
     def __init__(self, seed: int) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise OptionError(f"seed {seed!r}: expected a whole number >= 0, or none")
         self.root = int(seed)
 
     def seed(self, stream: str, *position: int) -> int:

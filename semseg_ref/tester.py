@@ -24,10 +24,18 @@ from torch.backends import cudnn
 
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
-from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line
+from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line, require_whole
 from semseg_ref.dataset import check_list, make_dataset, read_image
 from semseg_ref.errors import CheckpointError, DataError, OptionError
-from semseg_ref.evaluation import evaluate_folder, format_report, output_names, replace_atomically, write_score
+from semseg_ref.evaluation import (
+    check_labels,
+    create_folder,
+    evaluate_folder,
+    format_report,
+    output_names,
+    replace_atomically,
+    write_score,
+)
 from semseg_ref.model.build import build_network
 from semseg_ref.protocol import Protocol, padding, protocol_from_cfg, scaled_size, window_positions
 
@@ -240,7 +248,7 @@ def test_images(
     names = output_names(data_list)
     folders = [Path(save_folder) / kind for kind in ("gray", "color")]
     for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
     with _gpu_arithmetic():
         for index, (name, (image_path, _)) in enumerate(zip(names, data_list, strict=True)):
             probabilities = predict(model, read_image(image_path), protocol)
@@ -291,6 +299,7 @@ def run(cfg: CfgNode) -> None:
         InputError: see `test_images`, `evaluate_folder`, `make_dataset` and `load_weights`.
     """
     protocol = protocol_from_cfg(cfg)
+    require_whole(cfg, classes=2, ignore_label=0, index_start=0, index_step=0)
     if cfg.classes > 256:
         raise OptionError(f"classes {cfg.classes}: predictions are 8-bit images, at most 256 classes")
     colors = load_colors(cfg.colors_path, cfg.classes)
@@ -306,6 +315,8 @@ def run(cfg: CfgNode) -> None:
         if not isinstance(cfg.model_path, str):
             raise DataError("model_path is empty: set the checkpoint to test")
         checkpoint = cfg.model_path
+        if cfg.split != "test":
+            check_labels(data_list, cfg.classes, cfg.ignore_label)
         model = build_network(cfg, pretrained=False)
         load_weights(model, checkpoint)
         model.to(_device(cfg.test_gpu))

@@ -20,13 +20,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semseg_ref.checkpoint import load_weights, official_state_dict, save_checkpoint
-from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line
+from semseg_ref.checkpoint import check_training_state, load_weights, official_state_dict, save_checkpoint
+from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line, require_numbers, require_whole
 from semseg_ref.dataset import SemData, check_list
 from semseg_ref.distributed import Processes, all_reduce_sum, start_processes, stop_processes
+from semseg_ref.errors import OptionError
+from semseg_ref.evaluation import create_folder
 from semseg_ref.metric import AverageMeter, intersection_and_union_torch
 from semseg_ref.model.build import build_network
-from semseg_ref.model.pspnet import downsample_target
+from semseg_ref.model.pspnet import check_side, downsample_target
 from semseg_ref.optimizer import load_optimizer_state, set_learning_rate, sgd
 from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
 from semseg_ref.schedule import poly_learning_rate
@@ -180,6 +182,14 @@ def validate(
     return loss_meter.avg, *areas.result()
 
 
+def check_options(cfg: CfgNode) -> None:
+    """Raises OptionError where an option is missing or cannot be trained with (`require_whole`, `require_numbers`)."""
+    positive = ("train_h", "train_w", "batch_size", "batch_size_val", "epochs", "print_freq", "save_freq")
+    require_whole(cfg, classes=2, ignore_label=0, workers=0, start_epoch=0, **dict.fromkeys(positive, 1))
+    require_numbers(cfg, "scale_min", "scale_max", "rotate_min", "rotate_max")
+    require_numbers(cfg, "aux_weight", "base_lr", "power", "momentum", "weight_decay")
+
+
 def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processes) -> tuple[Any, Any]:
     """This process's training loader and, when `evaluate` is set, validation loader; totals are split over all."""
     workers = math.ceil(cfg.workers / processes.world_size)
@@ -194,6 +204,11 @@ def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processe
     check_list(train_set.data_list, cfg.train_list)
     sampler = EpochSampler(len(train_set), streams, processes.rank, processes.world_size)
     batch = cfg.batch_size // processes.world_size
+    if batch < 1 or len(sampler) < batch:
+        raise OptionError(
+            f"batch_size {cfg.batch_size}: no full batch for each of {processes.world_size} process(es) from "
+            f"{len(train_set)} images in {cfg.train_list}"
+        )
     train_loader = build_loader(SeededDataset(train_set, streams), sampler, batch, workers, drop_last=True)
     if not cfg.evaluate:
         return train_loader, None
@@ -231,6 +246,7 @@ def run(
         InputError: for a config, list, image, label or checkpoint that cannot be used; nothing is overwritten then.
     """
     torch.backends.cudnn.allow_tf32 = False
+    check_options(cfg)
     if processes.is_main and len(cfg.train_gpu) != processes.world_size:
         log(
             f"train_gpu lists {len(cfg.train_gpu)} GPUs, but {processes.world_size} process(es) run on "
@@ -243,6 +259,8 @@ def run(
         streams.seed_init()
     criterion = nn.CrossEntropyLoss(ignore_index=cfg.ignore_label)
     network = build_network(cfg, criterion, pretrained=cfg.get("pretrained", True))
+    for side in ("train_h", "train_w"):
+        check_side(f"{side} {cfg[side]}", cfg[side], getattr(network, "size_step", 1))
     optimizer = sgd(network, cfg.base_lr, cfg.momentum, cfg.weight_decay)
     if cfg.weight:
         load_weights(network, cfg.weight)
@@ -250,7 +268,8 @@ def run(
     resumed = load_weights(network, cfg.resume) if cfg.resume else None
     network = network.to(processes.device)
     if resumed is not None:
-        load_optimizer_state(optimizer, resumed["optimizer"])
+        check_training_state(resumed, cfg.resume)
+        load_optimizer_state(optimizer, resumed["optimizer"], cfg.resume)
         start_epoch = resumed["epoch"]
     model = network
     if processes.is_distributed:
@@ -260,10 +279,19 @@ def run(
             network, device_ids=None if processes.device.type == "cpu" else [processes.device]
         )
 
-    if processes.is_main:
-        prepare()
     folder = Path(cfg.save_path)
-    records = IterationLog(folder / "iterations.csv", start_epoch * len(train_loader)) if processes.is_main else None
+    if processes.is_main:
+        create_folder(folder)
+        prepare()
+    records: IterationLog | None = None
+
+    def record(row: IterationRecord) -> None:
+        # Opened by the first step: a data set whose first image is bad leaves an earlier run's file alone.
+        nonlocal records
+        if records is None:
+            records = IterationLog(folder / "iterations.csv", start_epoch * len(train_loader))
+        records.write([row])
+
     path = folder / f"train_epoch_{start_epoch}.pth"
     for epoch in range(start_epoch, cfg.epochs):
         train_loader.sampler.set_epoch(epoch)
@@ -278,7 +306,7 @@ def run(
             streams=streams,
             scalars=scalars if processes.is_main else None,
             log=log if processes.is_main else None,
-            record=(lambda r: records.write([r])) if records else None,
+            record=record if processes.is_main else None,
         )
         _report("train", result, epoch, cfg, processes, log, scalars)
         if processes.is_main and (epoch + 1) % cfg.save_freq == 0:
@@ -315,20 +343,41 @@ def _report(
             scalars(f"{tag}_{kind}", value, epoch + 1)
 
 
+class TensorBoard:
+    """TensorBoard scalars; their file is opened by the first value, so that bad input leaves no trace.
+
+    Args:
+        folder: where the event file goes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = folder
+        self.writer: Any = None
+
+    def add(self, tag: str, value: float, step: int) -> None:
+        """Writes one value."""
+        if self.writer is None:
+            from tensorboardX import SummaryWriter  # only the command line needs it, the loop takes any callable
+
+            self.writer = SummaryWriter(str(self.folder))
+        self.writer.add_scalar(tag, value, step)
+
+    def close(self) -> None:
+        """Writes what is pending."""
+        if self.writer is not None:
+            self.writer.close()
+
+
 def main() -> None:
     """Command line: `--config FILE [key value ...]`, the official format and override rules."""
     cfg = parse_command_line("Train the reference recipe without Catalyst (the control arm).")
     with exit_on_input_error("semseg_ref.train"):
         processes = start_processes()
         try:
-            writer = None
+            tensorboard = TensorBoard(cfg.save_path)
+            path = run(cfg, processes, scalars=tensorboard.add)
+            tensorboard.close()
             if processes.is_main:
-                from tensorboardX import SummaryWriter  # only the command line needs it, the loop takes any callable
-
-                writer = SummaryWriter(cfg.save_path)
-            path = run(cfg, processes, scalars=writer.add_scalar if writer else None)
-            if writer is not None:
-                writer.close()
                 print(f"last checkpoint: {path}")
         finally:
             stop_processes()

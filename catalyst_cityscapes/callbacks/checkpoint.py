@@ -122,6 +122,7 @@ class Checkpoint(ICheckpointCallback):
             path.unlink()
             return
         link_atomically(path, "last.pth")
-        files = epoch_files(folder)
+        # Later epochs are there when a run goes on from an older checkpoint; they must not push out the new ones.
+        files = {epoch: file for epoch, file in epoch_files(folder).items() if epoch <= runner.epoch_step}
         for epoch in sorted(files)[: -self.keep]:
             files[epoch].unlink()

@@ -1,30 +1,58 @@
 """`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from typing import Any
 
 import click
 
-from semseg_ref.errors import InputError, one_line
+from semseg_ref.errors import InputError, did_you_mean, one_line
+
+
+@contextmanager
+def _exit_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        message = one_line(error)
+    except click.UsageError as error:
+        message = f"{error.format_message()} (--help shows the usage)"
+    else:
+        return
+    click.echo(f"catalyst-dl: error: {message}", err=True)
+    sys.exit(2)
 
 
 class InputErrorGroup(click.Group):
-    """Turns an `InputError` of a subcommand into one line and exit code 2; our own bugs keep their traceback."""
+    """Turns bad arguments and an `InputError` of a subcommand into one line and exit code 2.
+
+    Our own bugs keep their traceback.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> click.Context:
+        """Reads the arguments before the subcommand; without any, click shows the help."""
+        if not args:
+            return super().make_context(info_name, args, *others, **extra)
+        with _exit_in_one_line():
+            return super().make_context(info_name, args, *others, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the subcommand."""
-        try:
+        with _exit_in_one_line():
             return super().invoke(ctx)
-        except InputError as error:
-            click.echo(f"catalyst-dl: error: {one_line(error)}", err=True)
-            sys.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Subcommands by name."""
         return ["run", "test"]
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Imports a subcommand's module only when it is asked for: torch takes seconds."""
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        """Imports a subcommand's module only when it is asked for: torch takes seconds.
+
+        Raises:
+            InputError: there is no such subcommand.
+        """
         if name == "run":
             from catalyst_cityscapes.cli.run import run
 
@@ -33,7 +61,7 @@ class InputErrorGroup(click.Group):
             from catalyst_cityscapes.cli.test import test
 
             return test
-        return None
+        raise InputError(f"no command '{name}'{did_you_mean(name, self.list_commands(ctx))}")
 
 
 @click.group(cls=InputErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

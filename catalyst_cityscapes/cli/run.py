@@ -50,7 +50,8 @@ def run(
         return
     if is_official(first):
         recipe = _official(files, assignments)
-        click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
+        if _is_main():
+            click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
     else:
         recipe = resolve_recipe(load_layers(files, assignments), trusted)
     if show:

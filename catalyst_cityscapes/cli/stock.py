@@ -1,6 +1,7 @@
 """Plain Catalyst 22 configs (`runner:` and `run:` with `_call_`), checked, repaired where 22.4 is broken, and run."""
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catalyst_cityscapes.engine import close_processes, repair_stock_engines
-from catalyst_cityscapes.recipe.loading import find_config, overlay, read_yaml
+from catalyst_cityscapes.recipe.loading import find_config, overlay, read_yaml, refuse_resolvers
 from catalyst_cityscapes.recipe.targets import resolve_target, walk_nodes
 from semseg_ref.errors import InputError, did_you_mean
 
@@ -46,23 +47,35 @@ def run_stock(files: Sequence[str], settings: Sequence[str], trusted: Sequence[s
     _check(content, name, trusted)
     seed = (content.get("args") or {}).get("seed")
     if seed is not None:
-        set_global_seed(int(seed))
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InputError(f"{name}: args.seed: {seed!r} is no whole number >= 0")
+        set_global_seed(seed)
     repair_stock_engines()
     # 22.4 adds its scheduler callback only for the class that torch 1 had; a scheduler would never be stepped.
     catalyst.runners.supervised.TorchScheduler = torch.optim.lr_scheduler.LRScheduler
     content.pop("args", None)
     try:
         built = hydra_slayer.Registry().get_from_params(**content)
-    except (RuntimeError, LookupError, ValueError, TypeError) as error:
-        raise InputError(f"{name}: {' '.join(str(error.__cause__ or error).split())}") from error
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise InputError(f"{name}: {_describe(error)}") from error
     try:
         for index, stage in enumerate(built["run"]):
             method = stage.pop("_call_")
             result = getattr(built["runner"], method)(**stage)
             if result is not None and not hasattr(result, "run"):
-                click.echo(f"run.{index} {method}: {result}")
+                click.echo(f"run.{index} {method}: {dict(result) if isinstance(result, dict) else result}")
     finally:
         close_processes()
+
+
+def _describe(error: BaseException) -> str:
+    # hydra-slayer chains one "Factory 'X' call failed" a level; the innermost names the node that is at fault.
+    target, cause = "", error
+    while True:
+        match = re.match(r"Factory '([\w.]+)' call failed", str(cause))
+        if match is None or cause.__cause__ is None:
+            return target + (" ".join(str(cause).split()) or type(cause).__name__)
+        target, cause = f"{match[1]}: ", cause.__cause__
 
 
 def _merge(files: Sequence[str], settings: Sequence[str]) -> dict[str, Any]:
@@ -78,13 +91,22 @@ def _merge(files: Sequence[str], settings: Sequence[str]) -> dict[str, Any]:
             OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
         except OmegaConfBaseException as error:
             raise InputError(f"--set {setting}: {' '.join(str(error).split())}") from error
-    return OmegaConf.to_container(config, resolve=True)
+    refuse_resolvers(OmegaConf.to_container(config), lambda path, message: _error(files[0], path, message))
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{files[0]}: {' '.join(str(error).split())}") from error
+
+
+def _error(name: str, path: Sequence[Any], message: str) -> InputError:
+    return InputError(f"{name}: {'.'.join(map(str, path))}: {message}")
 
 
 def _check(content: dict[str, Any], name: str, trusted: Sequence[str]) -> None:
     for key in content:
         if key not in SECTIONS and not isinstance(content[key], dict):
             raise InputError(f"{name}: {key}: unknown section{did_you_mean(key, SECTIONS)}")
+    _check_keys(content, (), name, set())
     runner = content["runner"]
     if not isinstance(runner, dict) or not isinstance(runner.get("_target_"), str):
         raise InputError(f"{name}: runner: expected a node with a '_target_'")
@@ -95,14 +117,27 @@ def _check(content: dict[str, Any], name: str, trusted: Sequence[str]) -> None:
         except InputError as error:
             raise InputError(f"{name}: {place}: {error}") from error
         _check_arguments(target, node, f"{name}: {place}")
-    _check_keys(content, (), name, set())
     if not isinstance(content["run"], list):
         raise InputError(f"{name}: run: expected a list of stages, each with a '_call_'")
-    methods = [m for m in dir(resolve_target(runner["_target_"], trusted)) if not m.startswith("_")]
+    runner_class = resolve_target(runner["_target_"], trusted)
+    methods = [m for m in dir(runner_class) if not m.startswith("_") and callable(getattr(runner_class, m))]
     for index, stage in enumerate(content["run"]):
         call = stage.get("_call_") if isinstance(stage, dict) else None
         if call not in methods:
             raise InputError(f"{name}: run.{index}._call_: no method '{call}'{did_you_mean(str(call), methods)}")
+        _check_stage(getattr(runner_class, call), stage, f"{name}: run.{index}")
+
+
+def _check_stage(method: Any, stage: dict[str, Any], place: str) -> None:
+    parameters = dict(list(inspect.signature(method).parameters.items())[1:])  # the first is the runner itself
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in stage:
+        if key != "_call_" and key not in parameters and not open_ended:
+            raise InputError(f"{place}.{key}: unknown argument{did_you_mean(str(key), parameters)}")
+    for key, parameter in parameters.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.default is parameter.empty and key not in stage:
+            raise InputError(f"{place}: missing argument '{key}'")
 
 
 def _check_arguments(target: Any, node: dict[str, Any], place: str) -> None:
@@ -132,7 +167,9 @@ def _check_keys(value: Any, path: tuple, name: str, variables: set[str]) -> None
     variable = value.get("_var_")
     if variable is None:
         return
-    alias = str(variable).split(".")[0]
+    alias, _, attribute = str(variable).partition(".")
+    if attribute.startswith("_"):
+        raise InputError(f"{name}: {'.'.join(map(str, (*path, '_var_')))}: '{attribute}' is private")
     if "_target_" in value or len(value) > 1:
         variables.add(alias)
     elif alias not in variables:

@@ -19,7 +19,7 @@ from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import CheckpointError, InputError, OptionError
-from semseg_ref.evaluation import evaluate_folder, write_score
+from semseg_ref.evaluation import check_labels, evaluate_folder, write_score
 from semseg_ref.tester import test_images
 
 
@@ -119,6 +119,7 @@ def score_checkpoint(
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     pairs = make_dataset("val", data.root, data.val_list)[:limit]
     check_list(pairs, data.val_list)
+    check_labels(pairs, data.classes, data.ignore_index)
     network, epoch = build_for_test(recipe, checkpoint, device)
     title = f"{protocol.name or 'protocol'}-{protocol.hash}"
     if output is None:

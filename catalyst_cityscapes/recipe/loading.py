@@ -1,6 +1,7 @@
 """From files and `--set` to one merged and checked recipe; the origin of each value is kept for messages."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from catalyst_cityscapes.recipe.targets import check_nodes
 from semseg_ref.errors import InputError, OptionError, did_you_mean
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")
+MAX_REFERENCES = 10
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,24 @@ class Layers:
                 best, depth = source.name, reached
         return best
 
-    def error(self, path: Sequence[Any], message: str) -> InputError:
-        """An error that names the layer, the key path and what is wrong there."""
+    def followed(self, path: Sequence[Any]) -> tuple:
+        """The path where the value at `path` is written: that of the key that it refers to, when it is a reference."""
+        path = tuple(path)
+        for _ in range(MAX_REFERENCES):
+            node: Any = self.merged()
+            rest = list(path)
+            while rest and isinstance(node, dict) and rest[0] in node:
+                node = node[rest.pop(0)]
+            reference = REFERENCE.fullmatch(node) if isinstance(node, str) else None
+            if reference is None:
+                return path
+            path = (*reference[1].split("."), *rest)
+        return path
+
+    def error(self, path: Sequence[Any], message: str, of_value: bool = False) -> InputError:
+        """An error that names the layer, the key path and what is wrong there; `of_value` follows references."""
+        if of_value:
+            path = self.followed(path)
         return InputError(f"{self.origin(path)}: {'.'.join(map(str, path)) or 'recipe'}: {message}")
 
 
@@ -137,7 +156,7 @@ def load_layers(configs: Sequence[str | Path], settings: Sequence[str] = ()) -> 
 
 def _resolve(layers: Layers) -> dict[str, Any]:
     merged = layers.merged()
-    _refuse_resolvers(merged, (), layers)
+    refuse_resolvers(merged, layers.error)
     try:
         return OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
     except OmegaConfBaseException as error:
@@ -146,16 +165,19 @@ def _resolve(layers: Layers) -> dict[str, Any]:
         raise layers.error(key.split(".") if key else (), message) from error
 
 
-def _refuse_resolvers(value: Any, path: tuple, layers: Layers) -> None:
-    # Interpolation refers to other keys of the recipe; resolvers such as ${oc.env:HOME} would read the machine.
+def refuse_resolvers(value: Any, error_at: Callable[[Sequence[Any], str], InputError], path: tuple = ()) -> None:
+    """Raises `error_at(path, message)` where a value calls a resolver.
+
+    Interpolation refers to other keys of the config; resolvers such as `${oc.env:HOME}` would read the machine.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
-            _refuse_resolvers(inner, (*path, key), layers)
+            refuse_resolvers(inner, error_at, (*path, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _refuse_resolvers(inner, (*path, index), layers)
+            refuse_resolvers(inner, error_at, (*path, index))
     elif isinstance(value, str) and any(":" in part.split("}")[0] for part in value.split("${")[1:]):
-        raise layers.error(path, f"'{value}': only references to other keys are allowed, e.g. ${{data.classes}}")
+        raise error_at(path, f"'{value}': only references to other keys are allowed, e.g. ${{data.classes}}")
 
 
 def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
@@ -179,10 +201,11 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     try:
         recipe.protocol.value()
     except OptionError as error:
-        # Most recipes test with the crop that they train with: the fault is there then, not in the reference to it.
-        shared = "crop" in str(error) and recipe.protocol.crop == recipe.data.crop
-        path = ("data", "crop") if shared else ("protocol",)
-        raise layers.error(path, str(error).removeprefix("protocol: ")) from error
+        message = str(error).removeprefix("protocol: ")
+        key, _, rest = message.partition(" ")
+        if key in type(recipe.protocol).model_fields:
+            raise layers.error(("protocol", key), rest, of_value=True) from error
+        raise layers.error(("protocol",), message) from error
     return recipe
 
 
@@ -204,4 +227,4 @@ def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
         return layers.error(path, "missing; it has no default")
     given = detail.get("input")
     shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, type(None))) else ""
-    return layers.error(path, f"{detail['msg']}{shown}")
+    return layers.error(path, f"{detail['msg']}{shown}", of_value=True)

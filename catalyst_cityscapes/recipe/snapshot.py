@@ -16,7 +16,7 @@ import yaml
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError
-from semseg_ref.evaluation import replace_atomically
+from semseg_ref.evaluation import create_folder, replace_atomically
 
 RECIPE_FILE = "recipe.yml"
 PACKAGES = (
@@ -81,9 +81,15 @@ def environment() -> dict[str, Any]:
 
 
 def newest_checkpoint(logdir: Path) -> Path | None:
-    """The checkpoint that `--resume auto` goes on from, or None."""
-    path = logdir / "model" / "last.pth"
-    return path if path.is_file() else None
+    """The checkpoint that `--resume auto` goes on from, or None: `last.pth`, of the control arm its highest epoch."""
+    folder = logdir / "model"
+    if (folder / "last.pth").is_file():
+        return folder / "last.pth"
+    # Only the control arm logs into this folder. A Catalyst run's first file counts when it is linked as the last.
+    if not (folder / "iterations.csv").is_file():
+        return None
+    files = [path for path in folder.glob("train_epoch_*.pth") if path.stem.rpartition("_")[2].isdecimal()]
+    return max(files, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
 
 
 def refuse_existing_run(recipe: Recipe, resume: Path | None, overwrite: bool) -> None:
@@ -106,8 +112,7 @@ def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
     The main process calls it after everything was built and checked, and before the first step. A run that does not
     resume removes the checkpoints of an earlier one.
     """
-    logdir = Path(recipe.experiment.logdir)
-    logdir.mkdir(parents=True, exist_ok=True)
+    logdir = create_folder(recipe.experiment.logdir)
     if resume is None:
         for path in (logdir / "model").glob("*.pth"):
             path.unlink()

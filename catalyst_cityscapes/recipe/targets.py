@@ -6,10 +6,13 @@ defines it and not only by the name it is reached through (`catalyst.utils.misc.
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import hydra_slayer
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError, did_you_mean
@@ -43,7 +46,8 @@ SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr",
 """Arguments that the runner adds when it builds a node."""
 
 NODE_KEYS = ("_target_", "_mode_")
-ErrorAt = Callable[[Sequence[Any], str], InputError]
+OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
+ErrorAt = Callable[..., InputError]
 
 
 def is_allowed(name: str, trusted: Sequence[str] = ()) -> bool:
@@ -161,6 +165,24 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
         required = parameters[name].default is inspect.Parameter.empty
         if required and name not in arguments and name not in supplied and node.get("_mode_") != "partial":
             raise error_at(path, f"missing argument '{name}' of {node['_target_']}")
+    if target.__module__.startswith(OWN_PACKAGES):
+        _check_types(path, node, target, error_at)
+
+
+def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
+    # Of our own components only: other projects' annotations are often narrower or wider than their code.
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for key, value in node.items():
+        if key not in hints or any(True for _ in walk_nodes(value)):
+            continue
+        try:
+            # As JSON, since a strict check of python values would refuse YAML's lists where a tuple is asked for.
+            config = ConfigDict(arbitrary_types_allowed=True)
+            TypeAdapter(hints[key], config=config).validate_json(json.dumps(value, default=str), strict=True)
+        except ValidationError as error:
+            raise error_at((*path, key), f"{error.errors()[0]['msg']} (got {value!r})", True) from error
+        except PydanticUserError:
+            continue
 
 
 def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:

@@ -34,6 +34,13 @@ NEUTRAL = {
     "sampling.persistent_workers",
 }
 
+# Official options that a recipe has no key for; leaving them out in silence would train something else.
+NO_COUNTERPART = {
+    "weight": "empty it, or train with python -m semseg_ref.train",
+    "resume": "empty it and pass --resume FILE",
+    "start_epoch": "set it to 0; --resume FILE goes on after the checkpoint's epoch",
+}
+
 
 def is_official(content: dict[str, Any]) -> bool:
     """Whether a YAML mapping is an official semseg config (sections DATA, TRAIN, TEST)."""
@@ -62,6 +69,9 @@ def official_to_recipe(cfg: CfgNode, name: str, logdir: str) -> Recipe:
 def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
     if cfg.arch not in ("psp", "psa"):
         raise InputError(f"official config: arch: '{cfg.arch}' is neither 'psp' nor 'psa'")
+    for key, instead in NO_COUNTERPART.items():
+        if cfg.get(key):
+            raise InputError(f"official config: {key}: {cfg[key]} has no place in a recipe; {instead}")
     network = {
         "_target_": next(target for target, arch in ADAPTERS.items() if arch == cfg.arch),
         "layers": cfg.layers,
@@ -73,8 +83,8 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
     if cfg.arch == "psa":
         network |= {option: cfg[option] for option in PSA_OPTIONS}
         network |= {"compact": bool(cfg.compact), "psa_softmax": bool(cfg.psa_softmax)}
-        for side in ("mask_h", "mask_w"):  # the reference derives both from train_h
-            network[side] = psa_mask_size(cfg.train_h, cfg.shrink_factor, bool(cfg.compact), cfg.get(side))
+        for side, crop in (("mask_h", cfg.train_h), ("mask_w", cfg.train_w)):  # as the control arm does
+            network[side] = psa_mask_size(crop, cfg.shrink_factor, bool(cfg.compact), cfg.get(side))
     return {
         "experiment": {"name": name, "seed": cfg.manual_seed, "epochs": cfg.epochs, "logdir": logdir},
         "data": {

@@ -63,9 +63,12 @@ def save_comparison(
     ranked = np.argsort(scores)
     chosen = [ranked[i] for i in np.unique(np.linspace(0, len(ranked) - 1, rows).astype(int))]
     first = read_label(pairs[0][1])
-    width = 3.4
+    width, legend_columns = 3.4, 10
     height = width * first.shape[0] / first.shape[1] + 0.28
-    figure, axes = plt.subplots(len(chosen), 4, figsize=(4 * width, len(chosen) * height + 0.9), squeeze=False)
+    legend_height = 0.2 * -(-len(names) // legend_columns) + 0.1
+    figure, axes = plt.subplots(
+        len(chosen), 4, figsize=(4 * width, len(chosen) * height + legend_height), squeeze=False
+    )
     used: set[int] = set()
     for row, index in zip(axes, chosen, strict=True):
         image_path, label_path = pairs[index]
@@ -85,8 +88,8 @@ def save_comparison(
         for axis, column in zip(row[1:], COLUMNS[1:], strict=True):
             axis.set_title(column, fontsize=8, loc="left")
     patches = [Patch(color=colors[i] / 255, label=names[i]) for i in sorted(used)]
-    figure.legend(handles=patches, loc="lower center", ncol=10, fontsize=7, frameon=False)
-    figure.tight_layout(rect=(0, 0.75 / figure.get_figheight() * min(1.0, 0.5 + len(patches) / 20), 1, 1))
+    figure.legend(handles=patches, loc="lower center", ncol=legend_columns, fontsize=7, frameon=False)
+    figure.tight_layout(rect=(0, legend_height / figure.get_figheight(), 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

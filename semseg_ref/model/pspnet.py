@@ -60,12 +60,16 @@ def downsample_target(target: Tensor, zoom_factor: int) -> Tensor:
 def check_size(x: Tensor, step: int) -> None:
     """Raise OptionError unless height and width, the last two dimensions, are multiples of `step` plus 1."""
     for name, size in zip(("height", "width"), x.shape[-2:], strict=True):
-        if (size - 1) % step:
-            below = (size - 1) // step * step + 1
-            raise OptionError(
-                f"{name} {size} of an input {list(x.shape)} is not possible: it has to be a multiple of {step} plus 1; "
-                f"nearest: {below}, {below + step}"
-            )
+        check_side(f"{name} {size} of an input {list(x.shape)}", size, step)
+
+
+def check_side(name: str, size: int, step: int) -> None:
+    """Raise OptionError, naming `name`, unless `size` pixels are a multiple of `step` plus 1."""
+    if (size - 1) % step:
+        below = (size - 1) // step * step + 1
+        raise OptionError(
+            f"{name} is not possible: it has to be a multiple of {step} plus 1; nearest: {below}, {below + step}"
+        )
 
 
 def dilate(stage: nn.Module, rate: int) -> None:

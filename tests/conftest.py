@@ -1,0 +1,37 @@
+"""Fixtures of the training tests: a toy city, one thread, a working directory of one's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from toy_runs import remove_checkpoints
+
+from catalyst_cityscapes.data.toy_city import build_toy_city
+
+
+@pytest.fixture(scope="session")
+def toy_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a toy city: 5 training, 3 validation and 1 test scene of 64 x 96 pixels. Read only."""
+    return build_toy_city(tmp_path_factory.mktemp("data") / "toy_city", train=5, val=3, test=1, height=64, width=96)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread in torch and OpenCV, for the claims about bits; also in child processes."""
+    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    yield
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(cv_threads)
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of one test; its checkpoints are removed afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    remove_checkpoints(tmp_path)

@@ -1,0 +1,312 @@
+"""A run that is cut short and resumed ends bit by bit where an uninterrupted one does."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from recipes import single_thread
+from toy_runs import (
+    CONFIG,
+    SMALL,
+    SMALL_PACKAGE,
+    TRAINING_STATE,
+    assert_same_checkpoints,
+    catalyst_dl,
+    child_environment,
+    console_command,
+    toy_settings,
+)
+
+from catalyst_cityscapes.callbacks import GradientStep
+from semseg_ref.checkpoint import read_checkpoint
+from semseg_ref.train_log import read_iteration_log
+
+one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+# Validation and a best checkpoint, so that callbacks have a state of their own; a log that is flushed within an epoch.
+SETTINGS = (
+    *SMALL, "experiment.epochs=3", "validation.every=1", "callbacks.checkpoint.metric=loss",
+    "callbacks.checkpoint.minimize=true", "callbacks.iteration_log.every=1",
+    "callbacks.early_stopping._target_=catalyst_cityscapes.callbacks.EarlyStopping",
+)  # fmt: skip
+OTHER_COMPONENTS = (
+    *SETTINGS, "sampling.batch_size=1", "sampling.workers=1", "callbacks.gradient_step.accumulation_steps=2",
+    "callbacks.poly_lr._target_=catalyst_cityscapes.callbacks.OneCycle",
+    "optimizer._target_=catalyst_cityscapes.optimization.DecoupledSGD", "optimizer.lr=0.01",
+    "optimizer.weight_decay=0.0001", "optimizer.groups._target_=catalyst_cityscapes.optimization.no_bias_decay_groups",
+)  # fmt: skip
+STATE = (*TRAINING_STATE, "callbacks", "recipe", "seed", "scaler")
+LOGS = ("iterations.csv", "metrics.csv")
+
+
+class CrashError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def train(city: Path, *arguments: str, settings: tuple[str, ...] = SETTINGS) -> int:
+    """Trains in `run` below the working directory; returns the command's exit code."""
+    return catalyst_dl(
+        "run", "--config", CONFIG, "--trust", SMALL_PACKAGE, *arguments, "--set", *toy_settings(city, *settings)
+    )
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and modification time of every file below a folder."""
+    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def assert_same_runs(left: Path, right: Path, names: tuple[str, ...] = ("last", "best", "train_epoch_3")) -> None:
+    """Fails unless two run folders hold the same checkpoints and logs."""
+    for name in names:
+        assert_same_checkpoints(left / "model" / f"{name}.pth", right / "model" / f"{name}.pth", STATE)
+    for log in LOGS:
+        assert (left / log).read_bytes() == (right / log).read_bytes(), log
+    files = [sorted(path.name for path in (folder / "model").iterdir()) for folder in (left, right)]
+    assert files[0] == files[1]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(toy_city, tmp_path_factory):
+    """Run folder of three epochs in one go."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert train(toy_city) == 0
+    assert len(read_iteration_log(folder / "run" / "iterations.csv")) == 6
+    return folder / "run"
+
+
+def crash_at_call(patch: pytest.MonkeyPatch, owner: object, name: str, number: int, before: bool = True) -> None:
+    """Lets the `number`-th call (from 1) of a function raise CrashError, before or after it did its work."""
+    original, calls = getattr(owner, name), []
+
+    def crashing(*args: object, **kwargs: object) -> object:
+        calls.append(name)
+        if len(calls) != number:
+            return original(*args, **kwargs)
+        if not before:
+            original(*args, **kwargs)
+        raise CrashError(f"{name}, call {number}")
+
+    patch.setattr(owner, name, crashing)
+
+
+def crash_while_writing(patch: pytest.MonkeyPatch) -> None:
+    """The second checkpoint's file is cut in the middle."""
+    original, calls = torch.save, []
+
+    def crashing(state: dict, file: object) -> None:
+        calls.append(1)
+        if len(calls) != 2:
+            return original(state, file)
+        file.write(b"PK\x03\x04 the first bytes of a checkpoint")
+        raise CrashError("no space left on device")
+
+    patch.setattr(torch, "save", crashing)
+
+
+def crash_at_replace(patch: pytest.MonkeyPatch, target: str, before: bool = True, number: int = 2) -> None:
+    """Crashes at renaming the `number`-th file of this name into its place, or right after."""
+    original, calls = os.replace, []
+
+    def crashing(source: object, destination: object) -> None:
+        calls.append(Path(destination).name == target)
+        if not calls[-1] or sum(calls) != number:
+            return original(source, destination)
+        if not before:
+            original(source, destination)
+        raise CrashError(f"replace {destination}")
+
+    patch.setattr(os, "replace", crashing)
+
+
+CRASHES = {
+    "in the first epoch": lambda patch: crash_at_call(patch, GradientStep, "on_batch_end", 2),
+    "after the first step of epoch 2": lambda patch: crash_at_call(
+        patch, GradientStep, "on_batch_end", 2 + 2 + 1, before=False
+    ),
+    "in validation of epoch 2": lambda patch: crash_at_call(patch, GradientStep, "on_batch_end", 2 + 1 + 2 + 1),
+    "while a checkpoint is written": crash_while_writing,
+    "before last.pth is replaced": lambda patch: crash_at_replace(patch, "last.pth"),
+    "after last.pth is replaced": lambda patch: crash_at_replace(patch, "last.pth", before=False),
+    "before best.pth is replaced": lambda patch: crash_at_replace(patch, "best.pth"),
+    "before best.pth is there": lambda patch: crash_at_replace(patch, "best.pth", number=1),
+    "before last.pth is there": lambda patch: crash_at_replace(patch, "last.pth", number=1),
+}
+"""Where a run of 3 epochs with 2 steps and 1 validation batch each is cut short."""
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES)
+def test_resumed_run_is_the_uninterrupted_one(toy_city, workdir, monkeypatch, uninterrupted, crash):
+    with monkeypatch.context() as patch:
+        crash(patch)
+        with pytest.raises(CrashError):
+            train(toy_city)
+    for path in (workdir / "run").glob("model/*.pth"):
+        assert read_checkpoint(path)["epoch"] in (1, 2, 3)
+    assert train(toy_city, "--resume", "auto") == 0
+    assert_same_runs(uninterrupted, workdir / "run")
+
+
+def test_other_components_resume_too(toy_city, workdir, monkeypatch):
+    """Accumulation, a cycled momentum, decoupled decay in sixteen groups, a loader process."""
+    assert train(toy_city, settings=(*OTHER_COMPONENTS, "experiment.logdir=whole")) == 0
+    with monkeypatch.context() as patch:
+        crash_at_call(patch, GradientStep, "on_batch_end", 5 + 3 + 2)
+        with pytest.raises(CrashError):
+            train(toy_city, settings=OTHER_COMPONENTS)
+    assert train(toy_city, "--resume", "auto", settings=OTHER_COMPONENTS) == 0
+    for name in ("last", "best"):
+        assert_same_checkpoints(*(workdir / run / "model" / f"{name}.pth" for run in ("whole", "run")), STATE[:4])
+    for log in LOGS:
+        assert (workdir / "whole" / log).read_bytes() == (workdir / "run" / log).read_bytes()
+    groups = read_checkpoint(workdir / "run" / "model" / "last.pth")["optimizer"]["param_groups"]
+    assert {group["momentum"] for group in groups} == {0.95}
+
+
+# ---------------------------------------------------------------- a killed process
+
+
+def kill_when(moments: list[Path], command: list[str]) -> int:
+    """Runs a command and kills it (SIGKILL) as soon as one of the files is there; returns its exit status."""
+    process = subprocess.Popen(command, env=child_environment(), stdout=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not any(path.exists() for path in moments):
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        status = process.wait()
+    return status
+
+
+@pytest.mark.slow
+def test_killed_process(toy_city, workdir, monkeypatch):
+    """The console command, killed before its first step and again in mid-run."""
+    epochs = 30
+    arguments = ["run", "--config", CONFIG, "--trust", SMALL_PACKAGE, "--resume", "auto", "--set",
+                 *toy_settings(toy_city, *SETTINGS, f"experiment.epochs={epochs}")]  # fmt: skip
+    run, whole = workdir / "run", workdir / "whole"
+    whole.mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(whole)
+        assert catalyst_dl(*arguments) == 0
+    for moments in (["recipe.yml"], ["model/train_epoch_5.pth.tmp", "model/train_epoch_5.pth"]):
+        status = kill_when([run / name for name in moments], [console_command(), *arguments])
+        assert status == -signal.SIGKILL
+        assert not (run / "model" / f"train_epoch_{epochs}.pth").exists()
+    assert 4 <= read_checkpoint(run / "model" / "last.pth")["epoch"] < epochs
+    assert catalyst_dl(*arguments) == 0
+    for leftover in run.glob("model/*.tmp"):
+        leftover.unlink()
+    assert_same_runs(whole / "run", run, ("last", "best", f"train_epoch_{epochs - 1}", f"train_epoch_{epochs}"))
+
+
+# ---------------------------------------------------------------- what a folder with a run allows
+
+
+@pytest.fixture
+def finished(uninterrupted, workdir):
+    """A copy of the uninterrupted run as `run` in the working directory."""
+    return Path(shutil.copytree(uninterrupted, workdir / "run"))
+
+
+def assert_one_line(captured: str, *parts: object) -> None:
+    lines = captured.strip().splitlines()
+    assert len(lines) == 1, captured
+    for part in parts:
+        assert str(part) in lines[0]
+
+
+def test_auto_without_a_checkpoint_starts_anew(toy_city, workdir, uninterrupted, capsys):
+    assert train(toy_city, "--resume", "auto") == 0
+    assert "no checkpoint yet, starting anew" in capsys.readouterr().out
+    assert_same_runs(uninterrupted, workdir / "run")
+
+
+def test_a_finished_run_has_nothing_left_to_do(toy_city, finished, uninterrupted):
+    assert train(toy_city, "--resume", "auto") == 0
+    assert_same_runs(uninterrupted, finished)
+
+
+def test_more_epochs_go_on_from_the_last(toy_city, finished):
+    assert train(toy_city, "--resume", "auto", settings=(*SETTINGS, "experiment.epochs=4")) == 0
+    assert read_checkpoint(finished / "model" / "last.pth")["epoch"] == 4
+    assert [record.epoch for record in read_iteration_log(finished / "iterations.csv")] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_folder_with_a_run_is_refused(toy_city, finished, capsys):
+    before = snapshot(finished)
+    assert train(toy_city) == 2
+    assert_one_line(capsys.readouterr().err, "model/last.pth", "--resume auto", "--overwrite")
+    assert snapshot(finished) == before
+
+
+def test_a_folder_with_a_run_of_the_control_arm_is_refused(toy_city, finished, capsys):
+    """The control arm keeps its log beside its checkpoints, and no `last.pth`."""
+    for name in ("last", "best"):
+        (finished / "model" / f"{name}.pth").unlink()
+    (finished / "iterations.csv").rename(finished / "model" / "iterations.csv")
+    before = snapshot(finished)
+    assert train(toy_city) == 2
+    assert_one_line(capsys.readouterr().err, "model/train_epoch_3.pth")
+    assert snapshot(finished) == before
+    assert train(toy_city, "--resume", "auto", settings=(*SETTINGS, "experiment.epochs=4")) == 0
+    assert [record.epoch for record in read_iteration_log(finished / "iterations.csv")] == [3, 3]
+
+
+def test_overwrite_starts_anew(toy_city, finished):
+    settings = (*SETTINGS, "experiment.seed=1", "experiment.epochs=1")
+    assert train(toy_city, "--overwrite", settings=settings) == 0
+    assert train(toy_city, settings=(*settings, "experiment.logdir=fresh")) == 0
+    files = sorted(path.name for path in (finished / "model").iterdir())
+    assert files == ["best.pth", "last.pth", "train_epoch_1.pth"]
+    for log in LOGS:
+        assert (finished / log).read_bytes() == Path("fresh", log).read_bytes()
+    assert_same_checkpoints(finished / "model" / "last.pth", Path("fresh/model/last.pth"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ("data.root=nowhere", "nowhere/list/fine_train.txt"),
+        ("optimizer.lr=much", "much"),
+        ("sampling.batch_size=6", "6"),
+    ],
+)
+def test_overwrite_with_bad_input_changes_nothing(toy_city, finished, capsys, bad, named):
+    before = snapshot(finished)
+    assert train(toy_city, "--overwrite", settings=(*SETTINGS, bad)) == 2
+    assert_one_line(capsys.readouterr().err, named)
+    assert snapshot(finished) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "weights only", "other network", "other optimiser"])
+def test_a_checkpoint_that_cannot_be_resumed_is_named(toy_city, finished, capsys, damage):
+    path = finished / "model" / "last.pth"
+    content = read_checkpoint(path)
+    settings = SETTINGS
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "weights only":
+        torch.save({"state_dict": content["state_dict"]}, path)
+    elif damage == "other network":
+        settings = (*SETTINGS, "model.classes=20")
+    else:
+        name = "catalyst_cityscapes.optimization.no_bias_decay_groups"
+        settings = (*SETTINGS, f"optimizer.groups._target_={name}")
+    before = snapshot(finished)
+    assert train(toy_city, "--resume", "auto", settings=settings) == 2
+    assert_one_line(capsys.readouterr().err, "run/model/last.pth: ")
+    assert snapshot(finished) == before
+
+
+def test_a_missing_checkpoint_is_named(toy_city, workdir, capsys):
+    assert train(toy_city, "--resume", "absent.pth") == 2
+    assert_one_line(capsys.readouterr().err, "absent.pth")
+    assert not Path("run").exists()
