@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader, Dataset
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.runner import SegmentationRunner
+from semseg_ref.loop import train_epoch
 from semseg_ref.model.build import build_network
 from semseg_ref.optimizer import sgd
 from semseg_ref.sampling import EpochSampler
-from semseg_ref.train import train_epoch
 from semseg_ref.train_log import IterationLog
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,9 +14,9 @@ from small_network import SmallNetwork
 from torch import Tensor, nn
 
 from semseg_ref.config import CfgNode
+from semseg_ref.loop import train_epoch, validate
 from semseg_ref.model import PSPNet
 from semseg_ref.optimizer import sgd
-from semseg_ref.train import train_epoch, validate
 from semseg_ref.train_log import IterationRecord
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
