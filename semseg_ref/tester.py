@@ -315,10 +315,10 @@ def run(cfg: CfgNode) -> None:
         if not isinstance(cfg.model_path, str):
             raise DataError("model_path is empty: set the checkpoint to test")
         checkpoint = cfg.model_path
-        if cfg.split != "test":
-            check_labels(data_list, cfg.classes, cfg.ignore_label)
         model = build_network(cfg, pretrained=False)
         load_weights(model, checkpoint)
+        if cfg.split != "test":
+            check_labels(data_list, cfg.classes, cfg.ignore_label)
         model.to(_device(cfg.test_gpu))
         LOG.info("Start prediction: %s, %d images, protocol %s", checkpoint, len(data_list), protocol.hash)
         start = time.perf_counter()

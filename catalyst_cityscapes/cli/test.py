@@ -119,8 +119,8 @@ def score_checkpoint(
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     pairs = make_dataset("val", data.root, data.val_list)[:limit]
     check_list(pairs, data.val_list)
-    check_labels(pairs, data.classes, data.ignore_index)
     network, epoch = build_for_test(recipe, checkpoint, device)
+    check_labels(pairs, data.classes, data.ignore_index)
     title = f"{protocol.name or 'protocol'}-{protocol.hash}"
     if output is None:
         root = checkpoint.parent.parent if checkpoint.parent.name == "model" else checkpoint.parent
