@@ -73,7 +73,9 @@ def _check(root: Path, dataset: str, workers: int) -> None:
 
 
 def _headline(manifest: Manifest, root: Path) -> str:
-    counts = " / ".join(f"{name} {count}" for name, count in manifest.counts.items())
+    order = ("train", "val", "test")
+    names = sorted(manifest.counts, key=lambda name: ([part not in name for part in order], name))
+    counts = " / ".join(f"{name} {manifest.counts[name]}" for name in names)
     subset = "" if manifest.complete else " (a subset, not the published data set)"
     return (
         f"{manifest.dataset} in {root}: {counts}{subset}; {len(manifest.labels)} labels, {manifest.id_space} "

@@ -114,9 +114,9 @@ class Journal:
             self._file.flush()
 
     def close(self, finished: bool) -> None:
-        """Closes the file, and removes it when the preparation is finished."""
+        """Closes the file, and removes it when the preparation is finished or did nothing."""
         self._file.close()
-        if finished:
+        if finished or not self.path.stat().st_size:
             self.path.unlink(missing_ok=True)
 
 

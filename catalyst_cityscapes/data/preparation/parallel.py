@@ -91,6 +91,7 @@ def run_parallel(
 
 def _context() -> multiprocessing.context.BaseContext:
     # A fork starts at once, a fresh interpreter needs half a second; but a fork of a process with threads may hang.
+    # The threads of numpy's BLAS do not matter: it looks after forks itself, and no worker needs it.
     can_fork = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
     return multiprocessing.get_context("fork" if can_fork else "spawn")
 

@@ -255,7 +255,7 @@ def _write_if_new(path: Path, content: bytes, keep_old: bool) -> str | None:
     if present is not None and keep_old:
         old = path.with_name(path.name + ".old")
         write_file(old, present)
-        note = f"{path.name} had other lines, which are now in {old.name}"
+        note = f"{path.name} had other lines or another order; the old one is now {old.name}"
     write_file(path, content)
     return note
 
