@@ -17,7 +17,7 @@ from PIL import Image
 from prepared_city import COUNTS, build_unprepared, contents, snapshot
 
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.data.preparation import prepare
+from catalyst_cityscapes.data.preparation import files, prepare
 from catalyst_cityscapes.data.preparation.label_image import encode_png
 from semseg_ref.dataset import SemData, make_dataset
 from semseg_ref.errors import DataError, InputError
@@ -391,8 +391,7 @@ def test_wrong_words():
     assert "takes one prepared folder" in refused("cityscapes", "a", "b", "--check")
 
 
-def test_one_preparation_at_a_time(city):
-    from catalyst_cityscapes.data.preparation.files import exclusive
-
-    with exclusive(city), pytest.raises(InputError, match="another catalyst-dl prepare is at work"):
+def test_one_preparation_at_a_time(city, monkeypatch):
+    monkeypatch.setattr(files, "LOCK_PATIENCE", 0.1)
+    with files.exclusive(city), pytest.raises(InputError, match="another catalyst-dl prepare is at work"):
         prepare("cityscapes", [city], city, allow_partial=True)

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from semseg_ref.errors import DataError, InputError
 
 DRAFT_SUFFIX = ".prepare-draft"
 SEARCH_DEPTH = 3
+LOCK_PATIENCE = 3.0
 
 
 def digest(content: bytes) -> str:
@@ -78,16 +80,27 @@ def exclusive(root: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{root}: cannot be used as a folder ({error.strerror})") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{root}: another catalyst-dl prepare is at work here") from error
-        except OSError:
-            # Some network file systems cannot lock a folder; the drafts' names still keep two runs apart.
-            pass
+        _lock(handle, root)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, root: Path) -> None:
+    # The workers of a killed run hold the lock too, for the moment that they need to end.
+    end = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise InputError(f"{root}: another catalyst-dl prepare is at work here") from error
+            time.sleep(0.05)
+        except OSError:
+            # Some network file systems cannot lock a folder; the drafts' names still keep two runs apart.
+            return
+        else:
+            return
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
