@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from semseg_ref.errors import DataError, OptionError, did_you_mean
+from semseg_ref.prepared import check_prepared
 
 SPLITS = ("train", "val", "test")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -34,7 +35,8 @@ def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tupl
     Raises:
         OptionError: unknown split.
         DataError: no such list file, an empty one, or a line with another number of fields (two spaces, a tab and,
-            except for test, a blank line count as such).
+            except for test, a blank line count as such); labels that the manifest of a prepared data set in
+            `data_root` speaks against, see `check_prepared`.
     """
     if split not in SPLITS:
         raise OptionError(f"split '{split}'{did_you_mean(str(split), SPLITS)}")
@@ -56,6 +58,8 @@ def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tupl
             )
         paths = [os.path.join(data_root, field) for field in fields]
         pairs.append((paths[0], paths[-1]))
+    if split != "test":
+        check_prepared(data_root, data_list, (label for _, label in pairs))
     if not pairs:
         raise DataError(f"{data_list}: the list is empty, expected one sample a line: {' '.join(expected)}")
     return pairs
@@ -195,7 +199,8 @@ class SemData(Dataset):
         ignore_label: value of unlabelled pixels, for that check.
 
     Raises:
-        OptionError, DataError: see `make_dataset`; on access see `read_image`, `read_label`, `check_label_values`.
+        OptionError, DataError: see `make_dataset` and `check_prepared`; on access see `read_image`, `read_label`,
+            `check_label_values`.
     """
 
     def __init__(
@@ -209,6 +214,8 @@ class SemData(Dataset):
     ) -> None:
         self.split = split
         self.data_list = make_dataset(split, data_root, data_list)
+        if classes is not None:
+            check_prepared(data_root, data_list, classes=classes, ignore_index=ignore_label)
         self.transform = transform
         self.classes = classes
         self.ignore_label = ignore_label

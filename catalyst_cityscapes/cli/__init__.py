@@ -1,5 +1,6 @@
 """`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,13 @@ from typing import Any
 import click
 
 from semseg_ref.errors import InputError, did_you_mean, one_line
+
+COMMANDS = {
+    "prepare": "catalyst_cityscapes.cli.prepare",
+    "run": "catalyst_cityscapes.cli.run",
+    "test": "catalyst_cityscapes.cli.test",
+}
+"""Subcommand -> module with a command of the same name."""
 
 
 @contextmanager
@@ -45,7 +53,7 @@ class InputErrorGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Subcommands by name."""
-        return ["run", "test"]
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command:
         """Imports a subcommand's module only when it is asked for: torch takes seconds.
@@ -53,15 +61,9 @@ class InputErrorGroup(click.Group):
         Raises:
             InputError: there is no such subcommand.
         """
-        if name == "run":
-            from catalyst_cityscapes.cli.run import run
-
-            return run
-        if name == "test":
-            from catalyst_cityscapes.cli.test import test
-
-            return test
-        raise InputError(f"no command '{name}'{did_you_mean(name, self.list_commands(ctx))}")
+        if name not in COMMANDS:
+            raise InputError(f"no command '{name}'{did_you_mean(name, COMMANDS)}")
+        return getattr(importlib.import_module(COMMANDS[name]), name)
 
 
 @click.group(cls=InputErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
