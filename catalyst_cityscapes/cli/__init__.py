@@ -3,12 +3,22 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 import click
 
 from semseg_ref.errors import InputError, did_you_mean, one_line
+
+
+COMMANDS = {
+    "run": "catalyst_cityscapes.cli.run",
+    "test": "catalyst_cityscapes.cli.test",
+    "browse": "catalyst_cityscapes.cli.browse",
+    "demo": "catalyst_cityscapes.cli.demo",
+    "report": "catalyst_cityscapes.cli.report",
+}
+"""Module of each subcommand; the command in it has the subcommand's name."""
 
 
 @contextmanager
@@ -45,7 +55,7 @@ class InputErrorGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Subcommands by name."""
-        return ["run", "test"]
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command:
         """Imports a subcommand's module only when it is asked for: torch takes seconds.
@@ -53,15 +63,9 @@ class InputErrorGroup(click.Group):
         Raises:
             InputError: there is no such subcommand.
         """
-        if name == "run":
-            from catalyst_cityscapes.cli.run import run
-
-            return run
-        if name == "test":
-            from catalyst_cityscapes.cli.test import test
-
-            return test
-        raise InputError(f"no command '{name}'{did_you_mean(name, self.list_commands(ctx))}")
+        if name not in COMMANDS:
+            raise InputError(f"no command '{name}'{did_you_mean(name, COMMANDS)}")
+        return getattr(import_module(COMMANDS[name]), name)
 
 
 @click.group(cls=InputErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,6 +1,8 @@
 """Arguments that several subcommands share."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -9,8 +11,12 @@ from semseg_ref.errors import InputError
 
 def recipe_arguments(command: Callable) -> Callable:
     """Adds `--config A [B ...]`, `--set key=value [...]` and `--trust PACKAGE`."""
+    return click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]...")(recipe_options(command))
+
+
+def recipe_options(command: Callable) -> Callable:
+    """Adds `--config`, `--set` and `--trust` to a command whose words without an option are something else."""
     decorators = [
-        click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]..."),
         click.option(
             "--trust",
             "trusted",
@@ -51,3 +57,36 @@ def split_arguments(
     if files and not configs:
         raise InputError(f"{files[0]}: what is this? Recipe files follow --config, settings --set key=value")
     return [*configs, *files], [*settings, *(word for word in more if "=" in word)]
+
+
+def output_file(name: str, suffix: str) -> Path:
+    """The path of a file to write, whose folder exists then.
+
+    Raises:
+        InputError: another suffix, a folder of that name, or a place that cannot be written.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(
+            f"--output {name}: is a folder; expected the name of a {suffix} file, e.g. {path / 'out'}{suffix}"
+        )
+    if path.suffix.lower() != suffix:
+        raise InputError(f"--output {name}: expected a name that ends in {suffix}")
+    output_folder(str(path.parent))
+    return path
+
+
+def output_folder(name: str) -> Path:
+    """A folder to write into, made when missing.
+
+    Raises:
+        InputError: a file is in its place, or it cannot be written.
+    """
+    path = Path(name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {name}: cannot be made ({error.strerror})") from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f"--output {name}: cannot be written to")
+    return path
