@@ -10,7 +10,6 @@ import click
 
 from semseg_ref.errors import InputError, did_you_mean, one_line
 
-
 COMMANDS = {
     "run": "catalyst_cityscapes.cli.run",
     "test": "catalyst_cityscapes.cli.test",

@@ -8,7 +8,7 @@ from PIL import Image
 
 from catalyst_cityscapes.cli.arguments import output_file, recipe_arguments, split_arguments
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
-from catalyst_cityscapes.report.drawing import class_entries, contact_sheet
+from catalyst_cityscapes.report.drawing import class_entries, contact_sheet, printable
 from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.catalog import load_colors, load_names
@@ -35,7 +35,8 @@ def browse(
     """Draw the first training samples of an epoch, augmented, with their labels on them.
 
     They come from the training's own dataset, seeds and order: with a seeded recipe these are the very pixels that
-    `catalyst-dl run` feeds to the network (normalisation undone, labels in their classes' colours, ignored pixels hatched).
+    `catalyst-dl run` feeds to the network. The normalisation is undone; labels have their classes' colours, and
+    ignored pixels are hatched.
     """
     files, assignments = split_arguments(configs, settings, more)
     if not files:
@@ -50,7 +51,7 @@ def browse(
     for sample in samples:
         cells.append(sample_cell(sample, recipe, colors, normalised_by, originals))
         present.update(int(value) for value in np.unique(sample.label))
-        click.echo(f"{cells[-1].title}   {cells[-1].details}")
+        click.echo(printable(f"{cells[-1].title}   {cells[-1].details}"))
     seed = f"seed {recipe.experiment.seed}"
     if data_streams(recipe) is None:
         seed = "unseeded: another draw each time"

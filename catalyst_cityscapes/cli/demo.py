@@ -13,13 +13,15 @@ from catalyst_cityscapes.cli.arguments import output_folder, recipe_options
 from catalyst_cityscapes.cli.test import build_for_test, chosen_checkpoint, newest_run
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
-from catalyst_cityscapes.report.demonstration import Demonstrator
+from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
+from catalyst_cityscapes.report.drawing import printable
 from catalyst_cityscapes.report.media import Medium, VideoReader, VideoWriter, find_media
 from catalyst_cityscapes.report.picture import colorize
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import read_image
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import replace_atomically
+from semseg_ref.protocol import Protocol
 from semseg_ref.tester import save_prediction
 
 
@@ -49,8 +51,8 @@ def demo(
     """Predict images, folders and videos, by the test's own protocol.
 
     INPUT is an image, a folder or a video. Without --config and --checkpoint the network is that of --run, or of the
-    newest run below exp/. Results of an image: NAME_overlay.png with a legend, NAME_color.png (palette) and NAME_gray.png
-    (class ids); of a video: NAME_overlay.mp4 and NAME_color.mp4.
+    newest run below exp/. Results of an image: NAME_overlay.png with a legend, NAME_color.png (palette) and
+    NAME_gray.png (class ids); of a video: NAME_overlay.mp4 and NAME_color.mp4.
     """
     if not inputs:
         raise InputError("no INPUT: give images, folders or videos")
@@ -65,10 +67,14 @@ def demo(
     names = load_names(recipe.data.names, recipe.data.classes)
     colors = load_colors(recipe.data.colors, recipe.data.classes)
     network, epoch = build_for_test(recipe, path, device)
-    protocol = recipe.protocol.value()
-    how = "one window, no flip" if window else f"protocol {protocol.name or ''} {protocol.hash}"
+    test_protocol = recipe.protocol.value()
+
+    def protocol_of(height: int, width: int) -> Protocol:
+        return one_window(test_protocol, height, width) if window else test_protocol
+
+    how = "one window, no flip" if window else f"protocol {test_protocol.name or ''} {test_protocol.hash}"
     click.echo(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}")
-    demonstrator = Demonstrator(network, protocol, names, colors, window)
+    demonstrator = Demonstrator(network, protocol_of, names, colors)
     root = output_folder(output)
     for medium in media:
         stem = root / medium.stem
@@ -93,7 +99,7 @@ def _predict_image(demonstrator: Demonstrator, medium: Medium, stem: Path) -> No
     path = _beside(stem, "overlay.png")
     replace_atomically(path, lambda file: picture.save(file, format="PNG"))
     size = f"{image.shape[0]} x {image.shape[1]}"
-    click.echo(f"{medium.path}: {size}, {seconds:.2f} s, {demonstrator.summary(prediction)} -> {path}")
+    click.echo(printable(f"{medium.path}: {size}, {seconds:.2f} s, {demonstrator.summary(prediction)} -> {path}"))
 
 
 def _predict_video(demonstrator: Demonstrator, medium: Medium, stem: Path, frames: int | None) -> None:
@@ -110,11 +116,10 @@ def _predict_video(demonstrator: Demonstrator, medium: Medium, stem: Path, frame
             colors.write(colorize(prediction, demonstrator.colors))
             if number % 10 == 0 or number == wanted:
                 of = f"/{wanted}" if wanted else ""
-                click.echo(f"{medium.path}: frame {number}{of}, {(time.perf_counter() - start) / number:.2f} s/frame")
+                seconds = (time.perf_counter() - start) / number
+                click.echo(printable(f"{medium.path}: frame {number}{of}, {seconds:.2f} s/frame"))
     if frames is None and reader.read < reader.announced:
-        click.echo(
-            f"{medium.path}: warning: only {reader.read} of the {reader.announced} frames that the file announces "
-            "could be read",
-            err=True,
-        )
-    click.echo(f"{medium.path}: {reader.read} frames at {reader.rate:g} a second -> {overlays.path}, {colors.path}")
+        said = f"only {reader.read} of the {reader.announced} frames that the file announces could be read"
+        click.echo(printable(f"{medium.path}: warning: {said}"), err=True)
+    done = f"{reader.read} frames at {reader.rate:g} a second -> {overlays.path}, {colors.path}"
+    click.echo(printable(f"{medium.path}: {done}"))

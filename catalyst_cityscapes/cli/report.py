@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from catalyst_cityscapes.cli.arguments import output_file
+from catalyst_cityscapes.report.drawing import printable
 from catalyst_cityscapes.report.page import render_report, to_bytes
 from catalyst_cityscapes.report.run_record import read_run, read_score
 from semseg_ref.evaluation import replace_atomically
@@ -29,7 +30,7 @@ def report(run_folder: str, output: str | None, score_file: str | None) -> None:
     content = to_bytes(render_report(record, score))
     replace_atomically(path, lambda file: file.write(content))
     shown = "no test score yet" if score is None else f"mIoU {score.content.mIoU:.4f}, {score.path}"
-    click.echo(f"{record.name}: {shown}")
+    click.echo(printable(f"{record.name}: {shown}"))
     for note in record.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"report: {path} ({len(content) / 1e6:.1f} MB)")
+        click.echo(printable(f"note: {note}"))
+    click.echo(printable(f"report: {path} ({len(content) / 1e6:.1f} MB)"))

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 520, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 60, 12, 10, 36
 MOST_POINTS = 300
 
 
@@ -64,7 +64,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_from_zero: bool = True,
         series: up to four lines that can be told apart.
         x_label: below the axis.
         y_from_zero: the axis begins at 0.
-        y_top: where it ends; None fits the lines (a band may leave the chart: a first step's loss would flatten the rest).
+        y_top: where it ends; None fits the lines. A band may leave the chart: one step's loss would flatten the rest.
     """
     drawn = [line for line in series if len(line.x)]
     if not drawn:
@@ -138,6 +138,8 @@ def _line(line: Series, style: int, at_x: object, at_y: object) -> Markup:
 
 
 CELL, NAMES_WIDTH, NAMES_HEIGHT = 30, 104, 92
+OVERHANG = 58
+"""Right of the matrix, for the slanted names of the last columns."""
 
 
 def heat_map(matrix: np.ndarray, names: Sequence[str]) -> Markup:
@@ -153,7 +155,7 @@ def heat_map(matrix: np.ndarray, names: Sequence[str]) -> Markup:
     parts = [
         Markup('<svg class="heat" viewBox="0 0 {w} {h}" style="min-width:{m}px" role="img" aria-label="{}">').format(
             "confusion matrix, rows truth, columns prediction",
-            w=NAMES_WIDTH + side + 2,
+            w=NAMES_WIDTH + side + OVERHANG,
             h=NAMES_HEIGHT + side + 2,
             m=min((NAMES_WIDTH + side) * 8 // 10, 2000),
         )
@@ -172,11 +174,11 @@ def heat_map(matrix: np.ndarray, names: Sequence[str]) -> Markup:
         )
     for row, column in np.argwhere(matrix > 0):
         parts.append(_heat_cell(matrix, totals, names, int(row), int(column)))
-    parts.append(
-        Markup('<rect class="frame" x="{}" y="{}" width="{s}" height="{s}"/></svg>').format(
-            NAMES_WIDTH, NAMES_HEIGHT, s=side
-        )
+    lines = "".join(
+        f"M{NAMES_WIDTH} {NAMES_HEIGHT + at}h{side}M{NAMES_WIDTH + at} {NAMES_HEIGHT}v{side}"
+        for at in range(0, side + 1, CELL)
     )
+    parts.append(Markup('<path class="cells" d="{}"/></svg>').format(lines))
     return Markup("").join(parts)
 
 

@@ -1,7 +1,7 @@
 """A network's prediction for any picture, as a person wants to see it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import nn
@@ -31,15 +31,19 @@ class Demonstrator:
 
     Args:
         network: in eval mode; see `semseg_ref.tester.predict_window`.
-        protocol: the test's, so that a prediction here is the test's, bit for bit.
+        protocol_of: (height, width) of a picture in pixels -> the test's protocol for it, so that a prediction here is
+            the test's, bit for bit.
         names, colors: of the K classes; uint8 [K, 3].
-        window: see `one_window`.
     """
 
     def __init__(
-        self, network: nn.Module, protocol: Protocol, names: Sequence[str], colors: np.ndarray, window: bool = False
+        self,
+        network: nn.Module,
+        protocol_of: Callable[[int, int], Protocol],
+        names: Sequence[str],
+        colors: np.ndarray,
     ) -> None:
-        self.network, self.protocol, self.window = network, protocol, window
+        self.network, self.protocol_of = network, protocol_of
         self.names, self.colors = names, colors
 
     def predict(self, image: np.ndarray) -> np.ndarray:
@@ -49,9 +53,8 @@ class Demonstrator:
             OptionError: the network has more classes than there are names.
             CheckpointError: its output is not finite.
         """
-        protocol = one_window(self.protocol, *image.shape[:2]) if self.window else self.protocol
         with gpu_arithmetic():
-            probabilities = predict(self.network, image, protocol)
+            probabilities = predict(self.network, image, self.protocol_of(*image.shape[:2]))
         if probabilities.shape[2] > len(self.names):
             raise OptionError(f"the network has {probabilities.shape[2]} classes, the recipe names {len(self.names)}")
         if not np.isfinite(probabilities).all():

@@ -68,7 +68,7 @@ def overlay(image: np.ndarray, label: np.ndarray, colors: np.ndarray, opacity: f
 
 
 def to_height(picture: np.ndarray, height: int) -> np.ndarray:
-    """A picture about `height` pixels high: reduced by area, or enlarged by a whole factor so that pixels stay sharp."""
+    """A picture about `height` pixels high: reduced by area, or enlarged by a whole factor."""
     h, w = picture.shape[:2]
     if h > height:
         return cv2.resize(picture, (max(round(w * height / h), 1), height), interpolation=cv2.INTER_AREA)

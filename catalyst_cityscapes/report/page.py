@@ -28,12 +28,12 @@ DRAWN_CLASSES = 40
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A line of the table of classes; shares in 0..1, None where there is nothing to divide by or no matrix."""
+    """A line of the table of classes; shares in 0..1, None where there is no such number."""
 
     name: str
     color: str
-    iou: float
-    accuracy: float
+    iou: float | None
+    accuracy: float | None
     precision: float | None
     pixels: int
     share: float
@@ -43,7 +43,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixels of one class that were predicted as another; `share` of the true class, `of_errors` of all wrong pixels."""
+    """Pixels of one class that were predicted as another; `share` of that class, `of_errors` of all wrong pixels."""
 
     truth: str
     prediction: str
@@ -103,7 +103,8 @@ def curves(record: RunRecord) -> list[tuple[str, Markup, str]]:
     steps = [row.iteration for row in rows]
     charts = []
     if rows:
-        lines = [binned(n, steps, [getattr(r, f) for r in rows]) for n, f in (("loss", "loss"), ("main", "main_loss"), ("auxiliary", "aux_loss"))]  # fmt: skip
+        losses = {"loss": "loss", "main": "main_loss", "auxiliary": "aux_loss"}
+        lines = [binned(name, steps, [getattr(row, column) for row in rows]) for name, column in losses.items()]
         broken = sum(not np.isfinite(row.loss) for row in rows)
         remark = f"{broken:,} of {len(rows):,} steps have no finite loss; they are left out." if broken else ""
         if any(line.band is not None for line in lines):

@@ -20,11 +20,11 @@ from semseg_ref.train_log import IterationRecord, read_iteration_log
 
 
 class ClassScore(BaseModel):
-    """A class's line of a score file."""
+    """A class's line of a score file; None where a score does not exist."""
 
     name: str
-    iou: float
-    accuracy: float
+    iou: float | None
+    accuracy: float | None
     pixels: int
 
 
@@ -48,14 +48,30 @@ class ScoreFile(BaseModel):
     limit: int | None = None
 
 
+class OfficialScore(BaseModel):
+    """What `catalyst-dl evaluate` writes: cityscapesScripts' means beside ours."""
+
+    means: dict[str, float | None]
+    own: dict[str, float | None] = {}
+    cityscapesscripts: str = ""
+    largest_difference: float | None = None
+    images: int | None = None
+    partial: bool = False
+
+
 @dataclass(frozen=True)
 class ScoreRecord:
-    """A score file with its per-image matrices: int64 [n, K, K] and the predictions' names, or None for both."""
+    """A score file and what lies beside it.
+
+    `matrices` (int64 [n, K, K]) and `images`, the predictions' names, are per image; None and empty where they are
+    unusable. `official` is None where nothing was scored officially.
+    """
 
     path: Path
     content: ScoreFile
     matrices: np.ndarray | None
     images: tuple[str, ...]
+    official: OfficialScore | None = None
 
     @property
     def protocol_hash(self) -> str:
@@ -141,6 +157,7 @@ def read_score(path: Path, notes: list[str]) -> ScoreRecord:
         raise DataError(f"{path}: no readable score file ({said})") from error
     if not content.classes:
         raise DataError(f"{path}: no readable score file (classes: empty)")
+    official = _read_official(path, content, notes)
     # Only the file's own folder: the name comes from the file.
     matrices_path = path.parent / Path(content.matrices or "score.npz").name
     try:
@@ -152,8 +169,21 @@ def read_score(path: Path, notes: list[str]) -> ScoreRecord:
             raise ValueError(f"shape {matrices.shape} of {matrices.dtype} for {len(images)} images, {size} classes")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         notes.append(f"No confusions and frames: {matrices_path} is unusable ({' '.join(str(error).split())}).")
-        return ScoreRecord(path, content, None, ())
-    return ScoreRecord(path, content, matrices.astype(np.int64), images)
+        return ScoreRecord(path, content, None, (), official)
+    return ScoreRecord(path, content, matrices.astype(np.int64), images, official)
+
+
+def _read_official(path: Path, content: ScoreFile, notes: list[str]) -> OfficialScore | None:
+    """The official score in the file itself (`test --protocol official`), or that of `evaluate` beside it."""
+    beside = path.parent / "official" / "official.json"
+    entries = (content.model_extra or {}).get("official")
+    if entries is None and not beside.is_file():
+        return None
+    try:
+        return OfficialScore.model_validate(json.loads(beside.read_text()) if entries is None else entries)
+    except (OSError, ValueError) as error:
+        notes.append(f"No official score: {beside} is damaged ({' '.join(str(error).split())[:200]}).")
+        return None
 
 
 def _read_environment(path: Path, notes: list[str]) -> dict[str, Any]:

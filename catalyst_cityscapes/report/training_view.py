@@ -24,8 +24,9 @@ Normalisation = tuple[Sequence[float], Sequence[float] | None]
 class SeenSample:
     """One training sample as the loader would deliver it.
 
-    `position` counts from 0 in the epoch's order over all processes; `step` is the optimiser's, None for a sample of the
-    incomplete last batch that the recipe drops; `image` is the network's input float32 [3, h, w]; `label` int64 [h, w].
+    `position` counts from 0 in the epoch's order over all processes; `step` is the optimiser's, None for a sample of
+    the incomplete last batch that the recipe drops; `image` is the network's input float32 [3, h, w]; `label` is
+    int64 [h, w].
     """
 
     position: int
