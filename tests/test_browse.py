@@ -131,7 +131,7 @@ def test_unseeded_recipes_say_so(root, tmp_path):
         (["--epoch", "12"], "--epoch 12: this recipe trains epochs 0..11"),
         (["--output", "sheet.jpg"], "--output sheet.jpg: expected a name that ends in .png"),
         (["--output", "/"], "--output /: is a folder"),
-        (["--output", "/dev/null/sheet.png"], "--output /dev/null: cannot be made"),
+        (["--output", "/dev/null/sheet.png"], "/dev/null: this folder cannot be created"),
         (["data.root=/nowhere"], "/nowhere/list/fine_train.txt: no such list file"),
         (["callbacks.poly_lr.pwoer=1"], "did you mean 'power'?"),
     ],

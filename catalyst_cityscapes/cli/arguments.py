@@ -1,12 +1,12 @@
 """Arguments that several subcommands share."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from semseg_ref.errors import InputError
+from semseg_ref.evaluation import create_folder
 
 
 def recipe_arguments(command: Callable) -> Callable:
@@ -72,21 +72,5 @@ def output_file(name: str, suffix: str) -> Path:
         )
     if path.suffix.lower() != suffix:
         raise InputError(f"--output {name}: expected a name that ends in {suffix}")
-    output_folder(str(path.parent))
-    return path
-
-
-def output_folder(name: str) -> Path:
-    """A folder to write into, made when missing.
-
-    Raises:
-        InputError: a file is in its place, or it cannot be written.
-    """
-    path = Path(name)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {name}: cannot be made ({error.strerror})") from error
-    if not os.access(path, os.W_OK):
-        raise InputError(f"--output {name}: cannot be written to")
+    create_folder(path.parent)
     return path

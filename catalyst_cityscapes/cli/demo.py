@@ -9,7 +9,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from catalyst_cityscapes.cli.arguments import output_folder, recipe_options
+from catalyst_cityscapes.cli.arguments import recipe_options
 from catalyst_cityscapes.cli.test import build_for_test, chosen_checkpoint, newest_run
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
@@ -20,7 +20,7 @@ from catalyst_cityscapes.report.picture import colorize
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import read_image
 from semseg_ref.errors import InputError
-from semseg_ref.evaluation import replace_atomically
+from semseg_ref.evaluation import create_folder, replace_atomically
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import save_prediction
 
@@ -75,10 +75,10 @@ def demo(
     how = "one window, no flip" if window else f"protocol {test_protocol.name or ''} {test_protocol.hash}"
     click.echo(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}")
     demonstrator = Demonstrator(network, protocol_of, names, colors)
-    root = output_folder(output)
+    root = create_folder(output)
     for medium in media:
         stem = root / medium.stem
-        output_folder(str(stem.parent))
+        create_folder(stem.parent)
         if medium.is_video:
             _predict_video(demonstrator, medium, stem, frames)
         else:
