@@ -25,12 +25,13 @@ from catalyst_cityscapes.engine import SegmentationEngine
 from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.training_set import training_set
 from semseg_ref.checkpoint import check_training_state, load_state, read_checkpoint, weights_in
 from semseg_ref.dataset import SemData, check_list
 from semseg_ref.errors import OptionError
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
-from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
+from semseg_ref.sampling import ShardSampler, build_loader
 from semseg_ref.seeding import SeedStreams
 from semseg_ref.transform import MEAN, STD, val_transform
 
@@ -115,14 +116,11 @@ class SegmentationRunner(dl.SupervisedRunner):
             raise OptionError(
                 f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
             )
-        streams = self.streams if sampling.seed_stream == "named" else None
-        augmentation = build(self.recipe.augmentation, "augmentation")
-        train = SemData("train", data.root, data.train_list, augmentation, data.classes, data.ignore_index)
-        check_list(train.data_list, data.train_list)
+        train, order = training_set(self.recipe, rank, world)
         loaders = OrderedDict()
         loaders["train"] = build_loader(
-            SeededDataset(train, streams, sampling.replay_augmentation),
-            EpochSampler(len(train), streams, rank, world, sampling.shuffle),
+            train,
+            order,
             batch,
             workers,
             sampling.drop_last,

@@ -192,7 +192,8 @@ def predict(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarr
 
 
 @contextmanager
-def _gpu_arithmetic() -> Iterator[None]:
+def gpu_arithmetic() -> Iterator[None]:
+    """The tester's arithmetic on a GPU: cuDNN picks its algorithms by timing them, and TF32 is off."""
     before = cudnn.benchmark, cudnn.allow_tf32
     cudnn.benchmark, cudnn.allow_tf32 = True, False
     try:
@@ -249,7 +250,7 @@ def test_images(
     folders = [Path(save_folder) / kind for kind in ("gray", "color")]
     for folder in folders:
         create_folder(folder)
-    with _gpu_arithmetic():
+    with gpu_arithmetic():
         for index, (name, (image_path, _)) in enumerate(zip(names, data_list, strict=True)):
             probabilities = predict(model, read_image(image_path), protocol)
             if probabilities.shape[2] > len(colors):

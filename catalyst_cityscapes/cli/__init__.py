@@ -13,8 +13,11 @@ from semseg_ref.errors import InputError, did_you_mean, one_line
 
 COMMANDS = {
     "prepare": "catalyst_cityscapes.cli.prepare",
+    "browse": "catalyst_cityscapes.cli.browse",
     "run": "catalyst_cityscapes.cli.run",
     "test": "catalyst_cityscapes.cli.test",
+    "demo": "catalyst_cityscapes.cli.demo",
+    "report": "catalyst_cityscapes.cli.report",
 }
 """Subcommand -> module with a command of the same name."""
 
@@ -52,8 +55,8 @@ class InputErrorGroup(click.Group):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Subcommands by name."""
-        return sorted(COMMANDS)
+        """Subcommands in the order of a project's life."""
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command:
         """Imports a subcommand's module only when it is asked for: torch takes seconds.

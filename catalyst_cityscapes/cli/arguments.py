@@ -1,16 +1,22 @@
 """Arguments that several subcommands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from semseg_ref.errors import InputError
+from semseg_ref.evaluation import create_folder
 
 
 def recipe_arguments(command: Callable) -> Callable:
     """Adds `--config A [B ...]`, `--set key=value [...]` and `--trust PACKAGE`."""
+    return click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]...")(recipe_options(command))
+
+
+def recipe_options(command: Callable) -> Callable:
+    """Adds `--config`, `--set` and `--trust` to a command whose words without an option are something else."""
     decorators = [
-        click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]..."),
         click.option(
             "--trust",
             "trusted",
@@ -51,3 +57,20 @@ def split_arguments(
     if files and not configs:
         raise InputError(f"{files[0]}: what is this? Recipe files follow --config, settings --set key=value")
     return [*configs, *files], [*settings, *(word for word in more if "=" in word)]
+
+
+def output_file(name: str, suffix: str) -> Path:
+    """The path of a file to write, whose folder exists then.
+
+    Raises:
+        InputError: another suffix, a folder of that name, or a place that cannot be written.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(
+            f"--output {name}: is a folder; expected the name of a {suffix} file, e.g. {path / 'out'}{suffix}"
+        )
+    if path.suffix.lower() != suffix:
+        raise InputError(f"--output {name}: expected a name that ends in {suffix}")
+    create_folder(path.parent)
+    return path

@@ -1,0 +1,64 @@
+"""`catalyst-dl browse`: a sheet of what the network really sees."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+from catalyst_cityscapes.cli.arguments import output_file, recipe_arguments, split_arguments
+from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes.report.drawing import class_entries, contact_sheet, printable
+from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
+from catalyst_cityscapes.training_set import data_streams
+from semseg_ref.catalog import load_colors, load_names
+from semseg_ref.errors import InputError
+from semseg_ref.evaluation import replace_atomically
+
+
+@click.command()
+@recipe_arguments
+@click.option("--count", default=12, type=click.IntRange(1, 500), show_default=True, help="Samples on the sheet.")
+@click.option("--epoch", default=0, type=click.IntRange(min=0), show_default=True, help="Which epoch, counted from 0.")
+@click.option("--output", default="sheet.png", metavar="FILE", show_default=True, help="The sheet, a PNG file.")
+@click.option("--originals", is_flag=True, help="The untouched image and label beside each sample.")
+def browse(
+    configs: tuple[str, ...],
+    settings: tuple[str, ...],
+    more: tuple[str, ...],
+    trusted: tuple[str, ...],
+    count: int,
+    epoch: int,
+    output: str,
+    originals: bool,
+) -> None:
+    """Draw the first training samples of an epoch, augmented, with their labels on them.
+
+    They come from the training's own dataset, seeds and order: with a seeded recipe these are the very pixels that
+    `catalyst-dl run` feeds to the network. The normalisation is undone; labels have their classes' colours, and
+    ignored pixels are hatched.
+    """
+    files, assignments = split_arguments(configs, settings, more)
+    if not files:
+        raise InputError("no recipe: give --config FILE, e.g. --config toy/pspnet50")
+    path = output_file(output, ".png")
+    recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    data = recipe.data
+    names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
+    normalised_by = normalisation(recipe.augmentation, trusted)
+    samples = seen_samples(recipe, epoch, count)
+    cells, present = [], set()
+    for sample in samples:
+        cells.append(sample_cell(sample, recipe, colors, normalised_by, originals))
+        present.update(int(value) for value in np.unique(sample.label))
+        click.echo(printable(f"{cells[-1].title}   {cells[-1].details}"))
+    seed = f"seed {recipe.experiment.seed}"
+    if data_streams(recipe) is None:
+        seed = "unseeded: another draw each time"
+    columns = "input, input with labels" + (", original, original with labels" if originals else "")
+    undone = "" if normalised_by else "; the augmentation has no normalisation to undo"
+    heading = f"{recipe.experiment.name}, epoch {epoch}, {seed}: {columns}{undone}"
+    sheet = Image.fromarray(contact_sheet(heading, cells, class_entries(sorted(present), names, colors)))
+    replace_atomically(path, lambda file: sheet.save(file, format="PNG"))
+    absent = [name for index, name in enumerate(names) if index not in present]
+    click.echo(f"{heading}\nclasses on none of them: {', '.join(absent) or 'none'}\nsheet: {Path(path)}")

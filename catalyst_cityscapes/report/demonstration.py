@@ -1,0 +1,84 @@
+"""A network's prediction for any picture, as a person wants to see it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import nn
+
+from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
+from semseg_ref.errors import CheckpointError, OptionError
+from semseg_ref.protocol import Protocol, scaled_size, whole
+from semseg_ref.tester import gpu_arithmetic, predict
+
+SMALLEST_WIDTH = 480
+
+
+def one_window(protocol: Protocol, height: int, width: int) -> Protocol:
+    """`protocol` with one window over the whole picture, one scale and no flip: faster, and another protocol.
+
+    Args:
+        protocol: its base size and normalisation stay.
+        height, width: of the picture, in pixels.
+    """
+    size = scaled_size(height, width, 1.0, protocol.base_size)
+    crop = whole(*(max(side, 1) for side in size)).crop
+    return dataclasses.replace(protocol, crop=crop, scales=(1.0,), flip=False, name="one-window")
+
+
+class Demonstrator:
+    """Predicts pictures under a protocol.
+
+    Args:
+        network: in eval mode; see `semseg_ref.tester.predict_window`.
+        protocol_of: (height, width) of a picture in pixels -> the test's protocol for it, so that a prediction here is
+            the test's, bit for bit.
+        names, colors: of the K classes; uint8 [K, 3].
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        protocol_of: Callable[[int, int], Protocol],
+        names: Sequence[str],
+        colors: np.ndarray,
+    ) -> None:
+        self.network, self.protocol_of = network, protocol_of
+        self.names, self.colors = names, colors
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """Class ids uint8 [H, W] of an image, uint8 or float32 [H, W, 3], RGB 0..255.
+
+        Raises:
+            OptionError: the network has more classes than there are names.
+            CheckpointError: its output is not finite.
+        """
+        with gpu_arithmetic():
+            probabilities = predict(self.network, image, self.protocol_of(*image.shape[:2]))
+        if probabilities.shape[2] > len(self.names):
+            raise OptionError(f"the network has {probabilities.shape[2]} classes, the recipe names {len(self.names)}")
+        if not np.isfinite(probabilities).all():
+            raise CheckpointError("the network's output is not finite; are its weights damaged?")
+        return np.argmax(probabilities, axis=2).astype(np.uint8)
+
+    def picture(self, image: np.ndarray, prediction: np.ndarray, all_classes: bool = False) -> np.ndarray:
+        """The image with the prediction on it, and below it the legend.
+
+        Pictures narrower than 480 pixels are enlarged by a whole factor, so that the legend can be read.
+
+        Args:
+            image: uint8 [H, W, 3], RGB.
+            prediction: uint8 [H, W].
+            all_classes: the legend names every class (a video's legend must not change) and not only those that occur.
+        """
+        factor = -(-SMALLEST_WIDTH // image.shape[1])
+        drawn = overlay(image, prediction, self.colors).repeat(factor, axis=0).repeat(factor, axis=1)
+        present = range(len(self.names)) if all_classes else [int(v) for v in np.unique(prediction)]
+        size = 13 if drawn.shape[1] < 1400 else 20
+        return above(drawn, legend(class_entries(present, self.names, self.colors), drawn.shape[1], size))
+
+    def summary(self, prediction: np.ndarray, most: int = 4) -> str:
+        """The largest classes of a prediction and their shares: `road 34%, sky 20%`."""
+        counts = np.bincount(prediction.ravel(), minlength=len(self.names))
+        order = [index for index in np.argsort(-counts, kind="stable")[:most] if counts[index]]
+        return ", ".join(f"{self.names[index]} {counts[index] / prediction.size:.0%}" for index in order)

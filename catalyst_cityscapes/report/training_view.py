@@ -1,0 +1,125 @@
+"""What the network sees in training: the augmented samples of an epoch as pictures again, labels on top."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+import numpy as np
+import torch
+
+from catalyst_cityscapes.recipe.schema import Node, Recipe, Sampling
+from catalyst_cityscapes.recipe.targets import resolve_target, walk_nodes
+from catalyst_cityscapes.report.drawing import Cell, overlay
+from catalyst_cityscapes.training_set import training_set
+from semseg_ref.dataset import read_image, read_label
+from semseg_ref.errors import InputError, OptionError
+from semseg_ref.sampling import SeededDataset
+
+Normalisation = tuple[Sequence[float], Sequence[float] | None]
+
+
+@dataclass(frozen=True)
+class SeenSample:
+    """One training sample as the loader would deliver it.
+
+    `position` counts from 0 in the epoch's order over all processes; `step` is the optimiser's, None for a sample of
+    the incomplete last batch that the recipe drops; `image` is the network's input float32 [3, h, w]; `label` is
+    int64 [h, w].
+    """
+
+    position: int
+    step: int | None
+    image_path: str
+    label_path: str
+    image: np.ndarray
+    label: np.ndarray
+
+
+def seen_samples(recipe: Recipe, epoch: int, count: int) -> Iterator[SeenSample]:
+    """The first `count` samples of an epoch, by the training's own dataset and order.
+
+    Args:
+        recipe: a checked recipe.
+        epoch: counted from 0.
+        count: more than the list has gives the whole list.
+
+    Raises:
+        OptionError: an epoch that the recipe does not train.
+        InputError: see `training_set`; on iterating, unreadable files, or an augmentation whose result is no pair of
+            tensors [3, h, w] and [h, w].
+    """
+    if not 0 <= epoch < recipe.experiment.epochs:
+        raise OptionError(f"--epoch {epoch}: this recipe trains epochs 0..{recipe.experiment.epochs - 1}")
+    dataset, order = training_set(recipe)
+    order.set_epoch(epoch)
+    return _samples(dataset, list(islice(order, count)), recipe.sampling)
+
+
+def _samples(dataset: SeededDataset, keys: list[tuple[int, int]], sampling: Sampling) -> Iterator[SeenSample]:
+    trained = len(dataset) - len(dataset) % sampling.batch_size if sampling.drop_last else len(dataset)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)  # as in the training's loaders
+    try:
+        for position, key in enumerate(keys):
+            paths = dataset.dataset.data_list[key[1]]
+            image, label = dataset[key]
+            if not (isinstance(image, torch.Tensor) and image.ndim == 3 and image.shape[0] == 3):
+                raise InputError(
+                    f"augmentation: {paths[0]}: expected a tensor [3, h, w] at its end; is to_tensor last?"
+                )
+            step = position // sampling.batch_size if position < trained else None
+            yield SeenSample(position, step, *paths, image.numpy(), np.asarray(label))
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def normalisation(augmentation: Node, trusted: Sequence[str] = ()) -> Normalisation | None:
+    """(mean, std) in grey levels of the augmentation's last node that has both as arguments; None without such a node.
+
+    A node that does not give them has its target's defaults. Steps that `order` leaves out do not count.
+    """
+    found = None
+    order = augmentation.get("order")
+    steps = augmentation.get("steps")
+    nodes = [augmentation]
+    if isinstance(order, list) and isinstance(steps, dict):
+        nodes = [steps[name] for name in order if steps.get(name) is not None]
+    for _, node in (pair for outer in nodes for pair in walk_nodes(outer)):
+        parameters = inspect.signature(resolve_target(node["_target_"], trusted)).parameters
+        if {"mean", "std"} <= parameters.keys():
+            mean, std = (node.get(name, parameters[name].default) for name in ("mean", "std"))
+            found = (mean, std)
+    return found
+
+
+def denormalised(image: np.ndarray, normalised_by: Normalisation | None) -> np.ndarray:
+    """The network's input float32 [3, h, w] as a picture, uint8 [h, w, 3], RGB; clipped to 0..255."""
+    values = image.astype(np.float32)
+    if normalised_by is not None:
+        mean, std = normalised_by
+        if std is not None:
+            values = values * np.asarray(std, np.float32)[:, None, None]
+        values = values + np.asarray(mean, np.float32)[:, None, None]
+    return np.ascontiguousarray(np.rint(values).clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def sample_cell(
+    sample: SeenSample, recipe: Recipe, colors: np.ndarray, normalised_by: Normalisation | None, originals: bool
+) -> Cell:
+    """A sample for the sheet: input and input with labels, then, asked for, the files as they are on disk."""
+    seen = denormalised(sample.image, normalised_by)
+    label = sample.label.astype(np.uint8)
+    pictures = [seen, overlay(seen, label, colors)]
+    if originals:
+        image = read_image(sample.image_path).astype(np.uint8)
+        pictures += [image, overlay(image, read_label(sample.label_path), colors)]
+    step = "dropped (incomplete batch)" if sample.step is None else f"step {sample.step}"
+    ignored = float((label == recipe.data.ignore_index).mean())
+    details = (
+        f"{step}   {seen.shape[0]} x {seen.shape[1]}   input mean {sample.image.mean():+.2f} "
+        f"std {sample.image.std():.2f}   ignored {ignored:.1%}"
+    )
+    title = f"{sample.position}  {sample.image_path.rpartition('/')[2]}"
+    return Cell(title, details, tuple(pictures))
