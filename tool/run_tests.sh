@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tool/setup.sh
+bash tool/install_chromium.sh || echo "no Chromium: the tests of the report in a browser will be skipped" >&2
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 # One torch thread a worker: bitwise tests need a fixed number, and two workers fill two cores.
