@@ -59,6 +59,9 @@ def state_dict_in(content: Any, path: str | Path = "checkpoint") -> dict[str, to
     is_named = isinstance(content, dict) and content and all(isinstance(key, str) for key in content)
     if not is_named or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds no state dict; expected the key 'state_dict' with named tensors")
+    for name, value in content.items():
+        if value.is_meta or value.is_quantized or value.layout != torch.strided:
+            raise CheckpointError(f"{path}: {name} is no plain tensor (without data, quantised or sparse)")
     return content
 
 
@@ -146,10 +149,9 @@ def match(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> 
 
 
 def reasons(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> str:
-    """`; ` and in words what kind of network the file holds instead; empty where names and shapes do not tell."""
-    found_network, expected_network = identify(found), identify(expected)
-    why = differences(found_network, expected_network)
-    return f"; the file holds {found_network}: {', '.join(why)}" if why else ""
+    """`; ` and in words what the file holds instead; empty where names and shapes do not tell."""
+    why = differences(identify(found), identify(expected))
+    return f"; the file holds {', '.join(why)}" if why else ""
 
 
 def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path = "checkpoint") -> None:

@@ -22,6 +22,7 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 ZIP, PICKLE, SAFETENSORS = "torch zip archive", "torch file of before 1.6", "safetensors"
 
 _HEAD_BYTES = 256
+_SAFETENSORS_HEADER_LIMIT = 100_000_000
 _NUMBER_TYPE = re.compile(r"[bifu][1248]")
 _REFUSED_GLOBAL = re.compile(r"(?:GLOBAL|class|function) ([\w.]+)")
 
@@ -44,12 +45,13 @@ def file_format(path: str | Path) -> str:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     if not head:
         raise CheckpointError(f"{path}: empty file")
+    # First safetensors: the length of its header may look like the start of a pickle, but not the other way round.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _SAFETENSORS_HEADER_LIMIT:
+        return SAFETENSORS
     if head.startswith(b"PK\x03\x04"):
         return ZIP
-    if head.startswith(b"\x80") and head[1:2] in b"\x02\x03\x04\x05":
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return PICKLE
-    if len(head) > 8 and head[8:9] == b"{":
-        return SAFETENSORS
     raise CheckpointError(f"{path}: {_what_instead(head)}, no checkpoint")
 
 
@@ -107,7 +109,7 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: reading it needs `pip install safetensors` ({error})") from error
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
+            metadata = dict(sorted((file.metadata() or {}).items()))
             content: dict[str, Any] = {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged, or no safetensors file ({error})") from error

@@ -1,7 +1,7 @@
 """Which network a state dict belongs to, by names and shapes alone.
 
-Not in the weights, and so not found out: zoom factor, dropout, the sides of the pyramid's grids, PSANet's options beyond
-the number of attention cells.
+Not in the weights, and so not found out: zoom factor, dropout, the sides of the pyramid's grids, PSANet's options
+beyond the number of attention cells.
 """
 
 import math
@@ -15,7 +15,8 @@ from torch import Tensor
 BLOCK_COUNTS: dict[int, tuple[int, int, int, int]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Bottleneck blocks in `layer1` .. `layer4` by depth."""
 
-PSP, PSA, NO_CONTEXT, RESNET, UNKNOWN = "PSPNet", "PSANet", "network without context module", "ResNet", "unknown network"
+PSP, PSA, NO_CONTEXT = "PSPNet", "PSANet", "network without context module"
+RESNET, UNKNOWN = "ResNet", "unknown network"
 DEEP_STEM, TORCHVISION_STEM = "deep", "torchvision"
 STEM_NAMES = {DEEP_STEM: "deep stem (three 3x3)", TORCHVISION_STEM: "torchvision stem (one 7x7)", None: "unknown stem"}
 
@@ -113,7 +114,7 @@ def identify(weights: Mapping[str, Tensor]) -> Identity:
 def differences(found: Identity, expected: Identity) -> list[str]:
     """Why a file does not fit a network, in words: each what `found` has in the place of what is `expected`."""
     if UNKNOWN in (found.family, expected.family):
-        return [] if found == expected else [f"the file is of {found}, expected {expected}"]
+        return [] if found == expected else [f"{found} instead of {expected}"]
     reasons = []
     if found.family != expected.family:
         reasons.append(f"{found.family} instead of {expected.family}")

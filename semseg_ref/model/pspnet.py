@@ -118,8 +118,8 @@ class DilatedSegmenter(nn.Module):
         criterion: `(logits, target) -> scalar loss`, for both classifiers; None: mean cross entropy over the pixels
             that are not 255.
         pretrained: ImageNet weights of the backbone, see `Pretrained`.
-        stem: "deep", the reference's three 3x3 convolutions, or "torchvision", one 7x7, for which torchvision's ImageNet
-            weights exist. The latter is not the reference's network: its checkpoints fit no official one.
+        stem: "deep", the reference's three 3x3 convolutions, or "torchvision", one 7x7, for which torchvision's
+            ImageNet weights exist. The latter is not the reference's network: its checkpoints fit no official one.
 
     Raises:
         OptionError: an argument outside its range.

@@ -21,7 +21,8 @@ INIT_FOLDER = Path("initmodel")
 Pretrained = bool | str | Path | None
 """False, None: random weights. A path: that file.
 
-True: `initmodel/resnet{depth}_v2.pth` in the current folder, or, for torchvision's stem, `resnet{depth}_torchvision.pth`.
+True: in the current folder `initmodel/resnet{depth}_v2.pth`, or `initmodel/resnet{depth}_torchvision.pth` for
+torchvision's stem.
 """
 
 
