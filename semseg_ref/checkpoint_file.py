@@ -52,7 +52,7 @@ def file_format(path: str | Path) -> str:
         return ZIP
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return PICKLE
-    raise CheckpointError(f"{path}: {_what_instead(head)}, no checkpoint")
+    raise CheckpointError(f"{path}: not a checkpoint, but {_what_instead(head)}")
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -78,7 +78,7 @@ def read_checkpoint(path: str | Path) -> Any:
             f"{path}: not a checkpoint of tensors and plain values only{what}; pickled code is never run"
         ) from error
     except Exception as error:  # torch's readers raise nearly every type on damaged bytes
-        reason = str(error).partition("\n")[0] or "it ends early"
+        reason = str(error).partition("\n")[0].partition(". ")[0] or "it ends early"
         raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({type(error).__name__}: {reason})") from error
 
 
@@ -98,8 +98,8 @@ def _what_instead(head: bytes) -> str:
     try:
         head[:-4].decode()  # the last character may be cut
     except UnicodeDecodeError:
-        return f"neither a torch nor a safetensors file (starts with {head[:4].hex(' ')})"
-    return "neither a torch nor a safetensors file" if b"\0" in head else "a text file"
+        return f"some other file (it starts with the bytes {head[:4].hex(' ')})"
+    return "some other file" if b"\0" in head else "a text file"
 
 
 def _read_safetensors(path: str | Path) -> dict[str, Any]:

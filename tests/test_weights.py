@@ -570,10 +570,10 @@ def test_numpy_arrays_of_other_than_numbers_are_refused(tmp_path, state):
     ("content", "message"),
     [
         (b"", "empty file"),
-        (b"epoch 3\n", "a text file"),
+        (b"epoch 3\n", "not a checkpoint, but a text file"),
         (b"<!DOCTYPE html><html>Google Drive - Virus scan warning", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
-        (b"\x89PNG\r\n\x1a\n\0\0", r"neither a torch nor a safetensors file (starts with 89 50 4e 47)"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "some other file (it starts with the bytes 89 50 4e 47)"),
         (b"PK\x03\x04 cut", "damaged, or no torch checkpoint"),
         (b"\x80\x02}q\x00.", "damaged, or no torch checkpoint"),
         (b"\x10\0\0\0\0\0\0\0{}", "damaged, or no safetensors file"),
