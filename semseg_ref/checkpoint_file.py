@@ -52,7 +52,7 @@ def file_format(path: str | Path) -> str:
         return ZIP
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return PICKLE
-    raise CheckpointError(f"{path}: not a checkpoint, but {_what_instead(head)}")
+    raise CheckpointError(f"{path}: not a checkpoint of tensors and plain values, but {_what_instead(head)}")
 
 
 def read_checkpoint(path: str | Path) -> Any:

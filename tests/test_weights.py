@@ -570,7 +570,7 @@ def test_numpy_arrays_of_other_than_numbers_are_refused(tmp_path, state):
     ("content", "message"),
     [
         (b"", "empty file"),
-        (b"epoch 3\n", "not a checkpoint, but a text file"),
+        (b"epoch 3\n", "not a checkpoint of tensors and plain values, but a text file"),
         (b"<!DOCTYPE html><html>Google Drive - Virus scan warning", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
         (b"\x89PNG\r\n\x1a\n\0\0", "some other file (it starts with the bytes 89 50 4e 47)"),
