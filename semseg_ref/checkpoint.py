@@ -6,17 +6,20 @@ official checkpoints too.
 """
 
 import os
-import pickle
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from semseg_ref.checkpoint_file import read_checkpoint
 from semseg_ref.errors import CheckpointError
+from semseg_ref.identity import differences, identify
 
 PREFIX = "module."
+WRAPPERS = ("state_dict", "model_state_dict")
+NAMES_SHOWN = 5
 
 
 def official_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -41,44 +44,42 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         os.close(folder)
 
 
-def read_checkpoint(path: str | Path) -> Any:
-    """Content of a checkpoint file on the CPU; pickled code is never run (`weights_only`).
-
-    Raises:
-        CheckpointError: the file is missing, is not a torch file, is damaged, or holds more than tensors and plain
-        types.
-    """
-    path = Path(path)
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-        hint = f"; in {path.parent}: {', '.join(beside[-5:])}" if beside else f"; {path.parent} has no .pth file"
-        raise CheckpointError(f"{path}: no such checkpoint{hint}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on bytes that only look like a pickle
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: not a checkpoint of tensors and plain values only; pickled code is never run"
-        ) from error
-    except Exception as error:  # torch's readers raise nearly every type on damaged bytes
-        reason = str(error).partition("\n")[0] or "it ends early"
-        raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({type(error).__name__}: {reason})") from error
-
-
-def weights_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:
-    """The state dict in a checkpoint's content, without any `module.` prefix.
+def state_dict_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:
+    """The state dict in a checkpoint's content, with its names as they are.
 
     Accepts the reference's wrapper (`state_dict`), Catalyst's (`model_state_dict`) and a bare state dict.
+
+    Raises:
+        CheckpointError: there is none.
     """
-    for key in ("state_dict", "model_state_dict"):
+    for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
     is_named = isinstance(content, dict) and content and all(isinstance(key, str) for key in content)
     if not is_named or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds no state dict; expected the key 'state_dict' with named tensors")
-    return {key.removeprefix(PREFIX): value for key, value in content.items()}
+    for name, value in content.items():
+        if value.is_meta or value.is_quantized or value.layout != torch.strided:
+            raise CheckpointError(f"{path}: {name} is no plain tensor (without data, quantised or sparse)")
+    return content
+
+
+def weights_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:
+    """As `state_dict_in`, without the prefix `module.` (also where two wrappers put it twice).
+
+    Raises:
+        CheckpointError: there is no state dict, or only some of its names have the prefix.
+    """
+    weights = dict(state_dict_in(content, path))
+    while prefixed := sum(name.startswith(PREFIX) for name in weights):
+        if prefixed < len(weights):
+            raise CheckpointError(
+                f"{path}: {prefixed} of {len(weights)} names start with '{PREFIX}', the others do not; which of them "
+                "belong to the network?"
+            )
+        weights = {name.removeprefix(PREFIX): value for name, value in weights.items()}
+    return weights
 
 
 def check_training_state(content: Any, path: str | Path) -> None:
@@ -87,26 +88,70 @@ def check_training_state(content: Any, path: str | Path) -> None:
         raise CheckpointError(f"{path}: has weights but no training state (epoch, optimizer); nothing to resume")
 
 
-def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:
-    """How `found` differs from `expected` by names and shapes; empty when it does not."""
-    missing = [key for key in expected if key not in found]
-    unexpected = [key for key in found if key not in expected]
-    shapes = [key for key in expected if key in found and expected[key].shape != found[key].shape]
-    if not (missing or unexpected or shapes):
-        return ""
-    matched = len(expected) - len(missing) - len(shapes)
-    parts = [f"{matched} of {len(expected)} tensors match"]
-    if missing:
-        parts.append(f"{len(missing)} missing (first: {missing[0]})")
-    if unexpected:
-        parts.append(f"{len(unexpected)} unexpected (first: {unexpected[0]})")
-    if shapes:
-        key = shapes[0]
-        parts.append(
-            f"{len(shapes)} of another shape (first: {key} {list(found[key].shape)}, expected "
-            f"{list(expected[key].shape)})"
-        )
-    return ", ".join(parts)
+@dataclass(frozen=True)
+class Match:
+    """What of a state dict fits a network.
+
+    Attributes:
+        matched: names that fit.
+        missing: names that the network has and the state dict lacks.
+        unexpected: the other way round.
+        differing: names in both with another shape or kind of number, each with what it is and what was expected.
+        unused: names that do not matter, such as a classifier that no segmentation network has.
+    """
+
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    differing: dict[str, str]
+    unused: list[str]
+
+    @property
+    def fits(self) -> bool:
+        """Nothing is missing, unexpected or different."""
+        return not (self.missing or self.unexpected or self.differing)
+
+    @property
+    def expected_count(self) -> int:
+        """Number of tensors that the network asks for."""
+        return len(self.matched) + len(self.missing) + len(self.differing)
+
+    def __str__(self) -> str:
+        """Counts and the first names of each kind; only the count when everything fits."""
+        differing = [f"{name} {what}" for name, what in self.differing.items()]
+        kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of the wrong shape", differing))
+        parts = [f"{len(self.matched)} of {self.expected_count} tensors match"]
+        parts += [f"{len(names)} {kind}: {first_names(names)}" for kind, names in kinds if names]
+        return "; ".join(parts)
+
+
+def first_names(names: list[str]) -> str:
+    """The first names of a list, and dots where there are more."""
+    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+
+
+def match(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> Match:
+    """Compares two state dicts by names, shapes and kinds of numbers (float16 does for float32, integers do not)."""
+    differing = {}
+    for name in expected.keys() & found.keys():
+        wants, has = expected[name], found[name]
+        if wants.shape != has.shape:
+            differing[name] = f"{list(has.shape)} instead of {list(wants.shape)}"
+        elif wants.is_floating_point() != has.is_floating_point():
+            differing[name] = f"{has.dtype} instead of {wants.dtype}"
+    return Match(
+        matched=[name for name in expected if name in found and name not in differing],
+        missing=[name for name in expected if name not in found],
+        unexpected=[name for name in found if name not in expected],
+        differing={name: differing[name] for name in expected if name in differing},
+        unused=[],
+    )
+
+
+def reasons(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> str:
+    """`; ` and in words what the file holds instead; empty where names and shapes do not tell."""
+    why = differences(identify(found), identify(expected))
+    return f"; the file holds {', '.join(why)}" if why else ""
 
 
 def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path = "checkpoint") -> None:
@@ -115,9 +160,10 @@ def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: str | P
     Raises:
         CheckpointError: with the counts and the first names of what does not fit; the network is left as it was.
     """
-    mismatch = describe_mismatch(model.state_dict(), weights)
-    if mismatch:
-        raise CheckpointError(f"{path}: does not fit {type(model).__name__}: {mismatch}")
+    own = model.state_dict()
+    result = match(own, weights)
+    if not result.fits:
+        raise CheckpointError(f"{path}: does not fit {type(model).__name__}: {result}{reasons(weights, own)}")
     model.load_state_dict(weights, strict=True)
 
 

@@ -242,9 +242,9 @@ def test_another_network_is_counted(tmp_path):
     assert message.startswith(
         f"{tmp_path / 'other.pth'}: does not fit SmallNetwork: {total - 6} of {total} tensors match"
     )
-    assert "2 missing (first: layer0.0.weight)" in message
-    assert "1 unexpected (first: decoder.weight)" in message
-    assert "4 of another shape (first: cls.1.weight [4, 8, 1, 1], expected [3, 8, 1, 1])" in message
+    assert "2 missing: layer0.0.weight, layer0.1.bias;" in message
+    assert "1 unexpected: decoder.weight;" in message
+    assert "4 of the wrong shape: cls.1.weight [4, 8, 1, 1] instead of [3, 8, 1, 1], " in message
     assert_same(dict(model.state_dict()), before)
 
 

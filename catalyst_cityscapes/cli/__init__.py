@@ -18,6 +18,7 @@ COMMANDS = {
     "test": "catalyst_cityscapes.cli.test",
     "demo": "catalyst_cityscapes.cli.demo",
     "report": "catalyst_cityscapes.cli.report",
+    "weights": "catalyst_cityscapes.cli.weights",
 }
 """Subcommand -> module with a command of the same name."""
 

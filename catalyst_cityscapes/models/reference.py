@@ -10,6 +10,7 @@ from torch import Tensor
 
 from catalyst_cityscapes.models.two_heads import TwoHeads
 from semseg_ref import optimizer
+from semseg_ref.identity import DEEP_STEM
 from semseg_ref.model.psanet import PSANet
 from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.model.resnet import Pretrained
@@ -25,7 +26,8 @@ class PSPNetLogits(TwoHeads, PSPNet):
         classes: number of classes K, at least 2.
         zoom_factor: 1, 2, 4 or 8; 8 gives logits of the input's size.
         use_ppm: with pyramid pooling.
-        pretrained: False, True (`./initmodel/resnet{layers}_v2.pth`) or a file.
+        pretrained: False, True (the file in `./initmodel`, see `Pretrained`) or a file.
+        stem: "deep" (the reference's) or "torchvision" (one 7x7 convolution).
 
     Raises:
         OptionError: an argument outside its range.
@@ -44,6 +46,7 @@ class PSPNetLogits(TwoHeads, PSPNet):
         zoom_factor: int = 8,
         use_ppm: bool = True,
         pretrained: Pretrained = True,
+        stem: str = DEEP_STEM,
     ) -> None:
         super().__init__(
             layers=layers,
@@ -53,6 +56,7 @@ class PSPNetLogits(TwoHeads, PSPNet):
             zoom_factor=zoom_factor,
             use_ppm=use_ppm,
             pretrained=pretrained,
+            stem=stem,
         )
         del self.criterion  # a child without parameters would become an empty parameter group
 
@@ -77,7 +81,8 @@ class PSANetLogits(TwoHeads, PSANet):
         mask_w: width of the mask in cells, likewise.
         normalization_factor: the attended features are divided by it; None: by `mask_h * mask_w`.
         psa_softmax: softmax over the affinities.
-        pretrained: False, True (`./initmodel/resnet{layers}_v2.pth`) or a file.
+        pretrained: False, True (the file in `./initmodel`, see `Pretrained`) or a file.
+        stem: "deep" (the reference's) or "torchvision" (one 7x7 convolution).
 
     Raises:
         OptionError: an argument outside its range.
@@ -102,6 +107,7 @@ class PSANetLogits(TwoHeads, PSANet):
         normalization_factor: float | None = 1.0,
         psa_softmax: bool = True,
         pretrained: Pretrained = True,
+        stem: str = DEEP_STEM,
     ) -> None:
         super().__init__(
             layers=layers,
@@ -117,6 +123,7 @@ class PSANetLogits(TwoHeads, PSANet):
             normalization_factor=normalization_factor,
             psa_softmax=psa_softmax,
             pretrained=pretrained,
+            stem=stem,
         )
         del self.criterion  # a child without parameters would become an empty parameter group
 

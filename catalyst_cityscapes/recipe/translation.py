@@ -80,6 +80,8 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
         "dropout": cfg.get("dropout", 0.1),
         "pretrained": cfg.get("pretrained", True),
     }
+    if "stem" in cfg:
+        network["stem"] = cfg.stem
     if cfg.arch == "psa":
         network |= {option: cfg[option] for option in PSA_OPTIONS}
         network |= {"compact": bool(cfg.compact), "psa_softmax": bool(cfg.psa_softmax)}
@@ -216,7 +218,7 @@ def _official_candidate(recipe: Recipe) -> CfgNode:
             "pretrained": model.get("pretrained", True),
         }
     )
-    for option in PSA_OPTIONS:
+    for option in (*PSA_OPTIONS, "stem"):
         if option in model:
             cfg[option] = model[option]
     return cfg

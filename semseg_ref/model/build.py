@@ -35,13 +35,13 @@ def build_network(cfg: CfgNode, criterion: nn.Module | None = None, pretrained: 
     """PSPNet or PSANet from the keys of sections DATA and TRAIN.
 
     Args:
-        cfg: arch ('psp' or 'psa'), layers, classes, zoom_factor, train_h, train_w, and the PSA options.
+        cfg: arch ('psp' or 'psa'), layers, classes, zoom_factor, train_h, train_w, the PSA options, and, beyond the
+            reference's, dropout and stem.
         criterion: loss inside the network; None is cross entropy that ignores 255.
         pretrained: True reads ./initmodel/resnet{layers}_v2.pth as the reference does; a path reads that file.
     """
     arguments = {"layers": cfg.layers, "classes": cfg.classes, "zoom_factor": cfg.zoom_factor, "pretrained": pretrained}
-    if "dropout" in cfg:
-        arguments["dropout"] = cfg.dropout
+    arguments |= {name: cfg[name] for name in ("dropout", "stem") if name in cfg}
     if criterion is not None:
         arguments["criterion"] = criterion
     if cfg.arch == "psp":

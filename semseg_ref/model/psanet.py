@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from semseg_ref.errors import OptionError
+from semseg_ref.identity import DEEP_STEM
 from semseg_ref.model.pspnet import (
     FEATURE_CHANNELS,
     OUTPUT_STRIDE,
@@ -190,7 +191,8 @@ class PSANet(DilatedSegmenter):
         normalization_factor: the attended features are divided by it; None: by `mask_h * mask_w`.
         psa_softmax: softmax over the affinities.
         criterion: loss of both classifiers; None: mean cross entropy over the pixels that are not 255.
-        pretrained: False, True (`./initmodel/resnet{layers}_v2.pth`) or a file.
+        pretrained: False, True (the file in `./initmodel`, see `Pretrained`) or a file.
+        stem: "deep" (the reference's) or "torchvision" (one 7x7 convolution).
 
     Raises:
         OptionError: an argument outside its range.
@@ -213,6 +215,7 @@ class PSANet(DilatedSegmenter):
         psa_softmax: bool = True,
         criterion: nn.Module | None = None,
         pretrained: Pretrained = True,
+        stem: str = DEEP_STEM,
     ) -> None:
         check_choice("psa_type", psa_type, (COLLECT, DISTRIBUTE, BOTH))
         if shrink_factor < 1:
@@ -221,7 +224,7 @@ class PSANet(DilatedSegmenter):
             _check_mask(mask_h, mask_w)
         elif mask_h < 1 or mask_w < 1:
             raise OptionError(f"mask_h={mask_h}, mask_w={mask_w} is not possible: expected at least 1")
-        super().__init__(layers, classes, zoom_factor, criterion, pretrained)
+        super().__init__(layers, classes, zoom_factor, criterion, pretrained, stem)
         self.use_psa = use_psa
         channels = FEATURE_CHANNELS
         if use_psa:

@@ -10,14 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semseg_ref.errors import OptionError
-from semseg_ref.model.resnet import BLOCK_COUNTS, Pretrained, resnet50, resnet101, resnet152
+from semseg_ref.errors import OptionError, did_you_mean
+from semseg_ref.identity import BLOCK_COUNTS, DEEP_STEM, TORCHVISION_STEM
+from semseg_ref.model.resnet import Pretrained, resnet50, resnet101, resnet152
 
 BACKBONES = {50: resnet50, 101: resnet101, 152: resnet152}
 FEATURE_CHANNELS = 2048
 AUX_CHANNELS = 1024
 OUTPUT_STRIDE = 8
 ZOOM_FACTORS = (1, 2, 4, 8)
+STEMS = (DEEP_STEM, TORCHVISION_STEM)
 
 
 def check_choice(name: str, value: int, choices: Sequence[int]) -> None:
@@ -116,6 +118,8 @@ class DilatedSegmenter(nn.Module):
         criterion: `(logits, target) -> scalar loss`, for both classifiers; None: mean cross entropy over the pixels
             that are not 255.
         pretrained: ImageNet weights of the backbone, see `Pretrained`.
+        stem: "deep", the reference's three 3x3 convolutions, or "torchvision", one 7x7, for which torchvision's
+            ImageNet weights exist. The latter is not the reference's network: its checkpoints fit no official one.
 
     Raises:
         OptionError: an argument outside its range.
@@ -123,16 +127,24 @@ class DilatedSegmenter(nn.Module):
     """
 
     def __init__(
-        self, layers: int, classes: int, zoom_factor: int, criterion: nn.Module | None, pretrained: Pretrained
+        self,
+        layers: int,
+        classes: int,
+        zoom_factor: int,
+        criterion: nn.Module | None,
+        pretrained: Pretrained,
+        stem: str = DEEP_STEM,
     ) -> None:
         super().__init__()
         check_choice("layers", layers, tuple(BLOCK_COUNTS))
         check_choice("zoom_factor", zoom_factor, ZOOM_FACTORS)
         if classes < 2:
             raise OptionError(f"classes={classes} is not possible: expected at least 2")
+        if stem not in STEMS:
+            raise OptionError(f"stem={stem!r} is not possible{did_you_mean(str(stem), STEMS)}")
         self.zoom_factor = zoom_factor
         self.criterion = nn.CrossEntropyLoss(ignore_index=255) if criterion is None else criterion
-        resnet = BACKBONES[layers](pretrained=pretrained)
+        resnet = BACKBONES[layers](pretrained=pretrained, deep_base=stem == DEEP_STEM)
         self.layer0 = resnet.stem()
         self.layer1 = resnet.layer1
         self.layer2 = resnet.layer2
@@ -240,7 +252,8 @@ class PSPNet(DilatedSegmenter):
         zoom_factor: 1, 2, 4 or 8; 8 gives logits of the input's size.
         use_ppm: with pyramid pooling.
         criterion: loss of both classifiers; None: mean cross entropy over the pixels that are not 255.
-        pretrained: False, True (`./initmodel/resnet{layers}_v2.pth`) or a file.
+        pretrained: False, True (the file in `./initmodel`, see `Pretrained`) or a file.
+        stem: "deep" (the reference's) or "torchvision" (one 7x7 convolution).
 
     Raises:
         OptionError: an argument outside its range.
@@ -257,13 +270,14 @@ class PSPNet(DilatedSegmenter):
         use_ppm: bool = True,
         criterion: nn.Module | None = None,
         pretrained: Pretrained = True,
+        stem: str = DEEP_STEM,
     ) -> None:
         if not bins or FEATURE_CHANNELS % len(bins) or min(bins) < 1:
             raise OptionError(
                 f"bins={tuple(bins)} is not possible: expected 1, 2, 4 or another divisor of {FEATURE_CHANNELS} "
                 "numbers, each at least 1"
             )
-        super().__init__(layers, classes, zoom_factor, criterion, pretrained)
+        super().__init__(layers, classes, zoom_factor, criterion, pretrained, stem)
         self.use_ppm = use_ppm
         channels = FEATURE_CHANNELS
         if use_ppm:

@@ -5,21 +5,25 @@ that its initialisation files load without renaming.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from semseg_ref.checkpoint import read_checkpoint, weights_in
+from semseg_ref.checkpoint import Match, match, read_checkpoint, reasons, weights_in
 from semseg_ref.errors import CheckpointError
+from semseg_ref.identity import BLOCK_COUNTS
 
 EXPANSION = 4
-BLOCK_COUNTS: dict[int, tuple[int, int, int, int]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 INIT_FOLDER = Path("initmodel")
-_NAMES_SHOWN = 5
 
 Pretrained = bool | str | Path | None
-"""False, None: random weights. True: `initmodel/resnet{depth}_v2.pth` in the current folder. A path: that file."""
+"""False, None: random weights. A path: that file.
+
+True: in the current folder `initmodel/resnet{depth}_v2.pth`, or `initmodel/resnet{depth}_torchvision.pth` for
+torchvision's stem.
+"""
 
 
 class Bottleneck(nn.Module):
@@ -71,7 +75,7 @@ class ResNet(nn.Module):
         block_counts: number of bottleneck blocks in `layer1` .. `layer4`.
         num_classes: outputs of `fc`.
         deep_base: stem of three 3x3 convolutions with 128 output channels (the reference's ImageNet weights);
-            False: the usual single 7x7 convolution with 64.
+            False: the usual single 7x7 convolution with 64, as torchvision's ResNets have it.
     """
 
     def __init__(self, block_counts: Sequence[int], num_classes: int = 1000, deep_base: bool = True) -> None:
@@ -116,17 +120,32 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-def load_pretrained(model: ResNet, path: str | Path) -> None:
-    """Fill a backbone with ImageNet weights, all of them or none.
+def match_backbone(own: dict[str, Tensor], state: dict[str, Tensor]) -> Match:
+    """Compares ImageNet weights with a backbone's.
 
-    The reference loads with `strict=False`, and so trains from half-random weights when names do not fit. Two things
-    may differ here: `fc.*` may be absent, additional or of another shape (it then stays random), because no
-    segmentation network uses it; and `num_batches_tracked` may be absent, because files from before torch 0.4.1 lack it
-    and nothing reads it at a fixed momentum.
+    Two things may differ: `fc.*` may be absent, additional or of another shape, because no segmentation network uses
+    it; and `num_batches_tracked` may be absent, because files from before torch 0.4.1 lack it and nothing reads it at a
+    fixed momentum.
+    """
+    wanted = {name: value for name, value in own.items() if not name.startswith("fc.")}
+    found = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    result = match(wanted, found)
+    return replace(
+        result,
+        missing=[name for name in result.missing if not name.endswith(".num_batches_tracked")],
+        unused=[name for name in state if name not in found],
+    )
+
+
+def load_pretrained(model: ResNet, path: str | Path) -> None:
+    """Fill a backbone with ImageNet weights, all of them or none; `match_backbone` says what may differ.
+
+    The reference loads with `strict=False`, and so trains from half-random weights when names do not fit.
 
     Args:
         model: the backbone, before a segmentation network takes it apart.
-        path: a state dict of `torch.save`, also one wrapped as `weights_in` accepts it (`state_dict`, `module.`).
+        path: a state dict of `torch.save` or safetensors, also one wrapped as `weights_in` accepts it (`state_dict`,
+            `module.`).
 
     Raises:
         CheckpointError: the file cannot be read, or a name or shape differs; `model` is unchanged then.
@@ -136,30 +155,20 @@ def load_pretrained(model: ResNet, path: str | Path) -> None:
         raise CheckpointError(f"{path}: no such file (in {Path.cwd()}); see initmodel/README.md for where to get it")
     state = weights_in(read_checkpoint(path), path)
     own = model.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
-    missing = [n for n in own if n not in state and not n.startswith("fc.") and not n.endswith(".num_batches_tracked")]
-    unexpected = [n for n in state if n not in own and not n.startswith("fc.")]
-    misshapen = [
-        f"{n} {list(state[n].shape)} instead of {list(own[n].shape)}"
-        for n in state
-        if n in own and n not in fitting and not n.startswith("fc.")
-    ]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names[:_NAMES_SHOWN])}{', ...' if len(names) > _NAMES_SHOWN else ''}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", misshapen))
-        if names
-    ]
-    if problems:
+    result = match_backbone(own, state)
+    if not result.fits:
         raise CheckpointError(
-            f"{path}: these are not the weights of this backbone; {'; '.join(problems)}; see initmodel/README.md"
+            f"{path}: these are not the weights of this backbone; {result}{reasons(state, own)}; "
+            "see initmodel/README.md"
         )
+    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     model.load_state_dict({**own, **fitting}, strict=True)
 
 
 def _resnet(depth: int, pretrained: Pretrained, deep_base: bool, num_classes: int) -> ResNet:
     model = ResNet(BLOCK_COUNTS[depth], num_classes=num_classes, deep_base=deep_base)
     if pretrained is True:
-        load_pretrained(model, INIT_FOLDER / f"resnet{depth}_v2.pth")
+        load_pretrained(model, INIT_FOLDER / f"resnet{depth}_{'v2' if deep_base else 'torchvision'}.pth")
     elif pretrained not in (False, None):
         load_pretrained(model, pretrained)
     return model

@@ -1,0 +1,193 @@
+"""What a weight file is: its format, who wrote it, the network, and whether that is complete."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semseg_ref.checkpoint import PREFIX, WRAPPERS, Match, match, state_dict_in, weights_in
+from semseg_ref.checkpoint_file import SAFETENSORS, file_format, read_checkpoint
+from semseg_ref.errors import InputError
+from semseg_ref.evaluation import file_sha256
+from semseg_ref.identity import NO_CONTEXT, PSA, PSP, RESNET, Identity, identify
+from semseg_ref.model import PSANet, PSPNet, ResNet
+from semseg_ref.model.resnet import match_backbone
+
+OFFICIAL = "official semseg checkpoint"
+PROJECT = "checkpoint of this project (the official format and its training state)"
+CATALYST = "Catalyst checkpoint"
+WRAPPED = "state dict under 'state_dict'"
+BARE = "bare state dict"
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file that was read.
+
+    Attributes:
+        path: the file.
+        format: of the bytes, see `semseg_ref.checkpoint_file`.
+        wrapper: `OFFICIAL`, `PROJECT`, `CATALYST`, `WRAPPED` or `BARE`.
+        has_prefix: the names start with `module.`.
+        weights: the tensors without that prefix, in the file's order.
+        network: by names and shapes.
+        completeness: the tensors against those of that network; None for a network that is none of ours.
+        epoch: finished epochs, where the file says so.
+        others: what else the file holds, by name.
+    """
+
+    path: Path
+    format: str
+    wrapper: str
+    has_prefix: bool
+    weights: dict[str, Tensor]
+    network: Identity
+    completeness: Match | None
+    epoch: int | None
+    others: dict[str, Any]
+
+    @property
+    def is_imagenet(self) -> bool:
+        """A classification ResNet: weights to start from."""
+        return self.network.family == RESNET
+
+    @property
+    def what(self) -> str:
+        """The kind of file in one line."""
+        if self.is_imagenet:
+            kind = "ImageNet initialisation" if self.network.depth else "classification ResNet"
+        else:
+            kind = self.wrapper
+        if self.is_imagenet and self.wrapper != BARE:
+            kind += f", {self.wrapper}"
+        names = f"names with '{PREFIX}'" if self.has_prefix else f"names without '{PREFIX}'"
+        return f"{kind}, {names}"
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that training changes: all tensors but batch norm's statistics."""
+        return sum(value.numel() for name, value in self.weights.items() if name.split(".")[-1] not in BUFFERS)
+
+    def not_finite(self) -> list[str]:
+        """Names of tensors with NaN or infinite values."""
+        return [n for n, v in self.weights.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The report, as (heading, text)."""
+        types = Counter(str(value.dtype).removeprefix("torch.") for value in self.weights.values())
+        damaged = self.not_finite()
+        rows = [
+            ("file", str(self.path)),
+            ("format", self.format),
+            ("what", self.what),
+            ("network", str(self.network)),
+            ("tensors", f"{len(self.weights)} ({', '.join(f'{n} {t}' for t, n in types.most_common())})"),
+            ("parameters", f"{self.parameters:,}"),
+            ("complete", self._describe_completeness()),
+            ("epoch", "not stated" if self.epoch is None else str(self.epoch)),
+            ("besides", ", ".join(describe_entry(k, v) for k, v in self.others.items()) or "nothing"),
+        ]
+        if damaged:
+            rows.append(("damaged", f"NaN or infinite values in {len(damaged)} tensors, first: {damaged[0]}"))
+        rows.append(("sha256", file_sha256(self.path)))
+        return rows
+
+    def _describe_completeness(self) -> str:
+        if self.completeness is None:
+            return "not known: none of the networks that are known here by their names"
+        unused = f"; {', '.join(self.completeness.unused)} not used" if self.completeness.unused else ""
+        return f"{'yes' if self.completeness.fits else 'NO'}, {self.completeness}{unused}"
+
+
+def describe_entry(name: str, value: Any) -> str:
+    """An entry of a checkpoint in a few words."""
+    if isinstance(value, Mapping):
+        return f"{name} ({len(value)} entries)"
+    if isinstance(value, list | tuple):
+        return f"{name} ({len(value)} values)"
+    text = str(value)
+    return f"{name} = {text}" if len(text) <= 60 else f"{name} ({type(value).__name__})"
+
+
+def read_weight_file(path: str | Path) -> WeightFile:
+    """Reads and classifies a weight file.
+
+    Raises:
+        CheckpointError: it is missing, damaged, no checkpoint, or holds no state dict.
+    """
+    path = Path(path)
+    content = read_checkpoint(path)
+    raw = state_dict_in(content, path)
+    weights = weights_in(content, path)
+    has_prefix = next(iter(raw)).startswith(PREFIX)
+    wrapped = raw is not content
+    # A bare state dict can have a tensor of any name, 'epoch' included.
+    others = {key: value for key, value in content.items() if key not in (*WRAPPERS, "epoch")} if wrapped else {}
+    epoch = content.get("epoch") if wrapped else None
+    network = identify(weights)
+    form = file_format(path)
+    if form == SAFETENSORS:
+        others = {key: value for key, value in content["metadata"].items() if key not in ("epoch", "format")}
+    return WeightFile(
+        path=path,
+        format=form,
+        wrapper=BARE if form == SAFETENSORS or not wrapped else _wrapper(content, has_prefix),
+        has_prefix=has_prefix,
+        weights=weights,
+        network=network,
+        completeness=_completeness(weights, network),
+        epoch=epoch if isinstance(epoch, int) else None,
+        others=others,
+    )
+
+
+def _wrapper(content: Mapping[str, Any], has_prefix: bool) -> str:
+    if "state_dict" not in content:
+        return CATALYST
+    if not has_prefix or "epoch" not in content:
+        return WRAPPED
+    return PROJECT if "callbacks" in content else OFFICIAL
+
+
+def layout(network: Identity) -> dict[str, Tensor] | None:
+    """Names and shapes of a complete network of ours, as tensors without data, in the reference's order.
+
+    None for networks that are none of ours.
+    """
+    if network.depth is None or network.stem is None:
+        return None
+    with torch.device("meta"):
+        if network.family == RESNET:
+            return ResNet(network.blocks, deep_base=network.stem == "deep").state_dict()
+        arguments = {
+            "layers": network.depth,
+            "classes": network.classes or 2,  # without a classifier its tensors are to be missing
+            "stem": network.stem,
+            "pretrained": False,
+        }
+        try:
+            if network.family in (PSP, NO_CONTEXT):
+                bins = range(1, network.branches + 1) or (1,)
+                return PSPNet(bins=bins, use_ppm=network.family == PSP, **arguments).state_dict()
+            if network.family == PSA:
+                side = math.isqrt(network.mask_cells)
+                square = side * side == network.mask_cells and side % 2
+                mask = {"mask_h": side, "mask_w": side} if square else {"mask_h": network.mask_cells, "mask_w": 1}
+                psa_type = 2 if network.psa_both else 0
+                return PSANet(psa_type=psa_type, compact=not square, **mask, **arguments).state_dict()
+        except InputError:  # shapes that no network of ours can have, as one class
+            return None
+    return None
+
+
+def _completeness(weights: dict[str, Tensor], network: Identity) -> Match | None:
+    expected = layout(network)
+    if expected is None:
+        return None
+    return (match_backbone if network.family == RESNET else match)(expected, weights)

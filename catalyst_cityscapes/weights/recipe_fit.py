@@ -1,0 +1,82 @@
+"""Whether a weight file fits a recipe's network, and why not."""
+
+import inspect
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.targets import build, resolve_target
+from catalyst_cityscapes.weights.inspection import WeightFile, layout
+from semseg_ref.checkpoint import Match, first_names, match
+from semseg_ref.errors import CheckpointError
+from semseg_ref.identity import RESNET, Identity, differences, identify
+from semseg_ref.model.resnet import match_backbone
+
+
+@dataclass(frozen=True)
+class RecipeFit:
+    """A weight file beside a recipe's network.
+
+    Attributes:
+        as_initialisation: the file is a ResNet, and was compared with the network's backbone.
+        expected: the recipe's network, or its backbone.
+        match: which tensors fit.
+        reasons: in words, why the others do not.
+    """
+
+    as_initialisation: bool
+    expected: Identity
+    match: Match
+    reasons: list[str]
+
+    def lines(self, show_all: bool = False) -> list[tuple[str, str]]:
+        """The report, as (heading, text); `show_all` names every tensor that does not fit."""
+        join = ", ".join if show_all else first_names
+        result = self.match
+        rows = [
+            ("expected", f"{self.expected}{' (its backbone)' if self.as_initialisation else ''}"),
+            ("matched", f"{len(result.matched)} of {result.expected_count} tensors"),
+        ]
+        groups = {
+            "missing": result.missing,
+            "unexpected": result.unexpected,
+            "differing": [f"{name} {what}" for name, what in result.differing.items()],
+            "not used": result.unused,
+        }
+        rows += [(heading, f"{len(names)}: {join(names)}") for heading, names in groups.items() if names]
+        rows += [("why", reason) for reason in self.reasons]
+        if not result.fits and not self.reasons:
+            rows.append(("why", "the same kind of network, but the names above are not the same"))
+        return rows
+
+
+def recipe_network(recipe: Recipe, pretrained: str | None = None) -> nn.Module:
+    """The network of a recipe in eval mode, with the ImageNet weights of a file or random ones."""
+    node = dict(recipe.model)
+    target = node["_target_"]
+    # The recipe was checked: its target is allowed. A network's own default may be to read an ImageNet file.
+    arguments = inspect.signature(resolve_target(target, (target.partition(".")[0],))).parameters
+    defaults = {"pretrained": pretrained or False, "encoder_weights": None}
+    node |= {name: value for name, value in defaults.items() if name in arguments}
+    return build(node, "model").eval()
+
+
+def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:
+    """Compares a weight file with a network: a ResNet with its backbone, anything else with the whole of it.
+
+    Raises:
+        CheckpointError: the file is a ResNet, and the network's backbone is none of ours.
+    """
+    own: dict[str, Tensor] = network.state_dict()
+    expected = identify(own)
+    if not file.is_imagenet:
+        return RecipeFit(False, expected, match(own, file.weights), differences(file.network, expected))
+    backbone = Identity(RESNET, blocks=expected.blocks, bottleneck=expected.bottleneck, stem=expected.stem)
+    backbone_layout = layout(backbone)
+    if backbone_layout is None:
+        raise CheckpointError(
+            f"{file.path}: is {file.network}; the recipe's network ({expected}) has no backbone of this kind"
+        )
+    result = match_backbone(backbone_layout, file.weights)
+    return RecipeFit(True, backbone, result, differences(file.network, backbone))

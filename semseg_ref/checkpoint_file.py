@@ -1,0 +1,183 @@
+"""Reading checkpoint files: torch's two formats and safetensors, recognised by their bytes, without running code.
+
+Checkpoints of older Catalyst runs hold numpy scalars and arrays (a schedule's rates), which torch's restricted
+unpickler refuses. Numpy's own unpickling takes memory layouts from the file, so it is not let in: stand-ins written
+here read the plain numeric types only and give python numbers and lists.
+"""
+
+import math
+import pickle
+import re
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from semseg_ref.errors import CheckpointError
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+ZIP, PICKLE, SAFETENSORS = "torch zip archive", "torch file of before 1.6", "safetensors"
+
+_HEAD_BYTES = 256
+_SAFETENSORS_HEADER_LIMIT = 100_000_000
+_NUMBER_TYPE = re.compile(r"[bifu][1248]")
+_REFUSED_GLOBAL = re.compile(r"(?:GLOBAL|class|function) ([\w.]+)")
+
+
+def file_format(path: str | Path) -> str:
+    """`ZIP`, `PICKLE` or `SAFETENSORS`, by the first bytes; the name's suffix does not count.
+
+    Raises:
+        CheckpointError: the file is missing, a folder, empty, or none of the three; the message says what it is.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder, expected a checkpoint file{_files_in(path)}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint{_files_in(path.parent)}")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise CheckpointError(f"{path}: empty file")
+    # First safetensors: the length of its header may look like the start of a pickle, but not the other way round.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _SAFETENSORS_HEADER_LIMIT:
+        return SAFETENSORS
+    if head.startswith(b"PK\x03\x04"):
+        return ZIP
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return PICKLE
+    raise CheckpointError(f"{path}: not a checkpoint of tensors and plain values, but {_what_instead(head)}")
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """Content of a checkpoint file on the CPU; pickled code is never run (`weights_only`).
+
+    A safetensors file gives `{"state_dict": ..., "metadata": {...}}`, with `epoch` as a number where the metadata has
+    one, so that it serves wherever a checkpoint does.
+
+    Raises:
+        CheckpointError: the file is missing, is no checkpoint, is damaged, or holds more than tensors and plain types.
+    """
+    if file_format(path) == SAFETENSORS:
+        return _read_safetensors(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on bytes that only look like a pickle
+            with torch.serialization.safe_globals(_STAND_INS):
+                return _plain(torch.load(path, map_location="cpu", weights_only=True))
+    except pickle.UnpicklingError as error:
+        refused = _REFUSED_GLOBAL.search(str(error))
+        what = f" (it asks for {refused[1]})" if refused else ""
+        raise CheckpointError(
+            f"{path}: not a checkpoint of tensors and plain values only{what}; pickled code is never run"
+        ) from error
+    except Exception as error:  # torch's readers raise nearly every type on damaged bytes
+        reason = str(error).partition("\n")[0].partition(". ")[0] or "it ends early"
+        raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({type(error).__name__}: {reason})") from error
+
+
+def _files_in(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"; there is no folder {folder}"
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
+    return f"; in {folder}: {', '.join(names[-5:])}" if names else f"; {folder} has no .pth file"
+
+
+def _what_instead(head: bytes) -> str:
+    start = head.lstrip()[:20].lower()
+    if start.startswith(b"version https://git-"):
+        return "a Git LFS pointer (fetch the file itself with `git lfs pull`)"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page (the download gave a page instead of the file)"
+    try:
+        head[:-4].decode()  # the last character may be cut
+    except UnicodeDecodeError:
+        return f"some other file (it starts with the bytes {head[:4].hex(' ')})"
+    return "some other file" if b"\0" in head else "a text file"
+
+
+def _read_safetensors(path: str | Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise CheckpointError(f"{path}: reading it needs `pip install safetensors` ({error})") from error
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = dict(sorted((file.metadata() or {}).items()))
+            content: dict[str, Any] = {"state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged, or no safetensors file ({error})") from error
+    if metadata.get("epoch", "").isdecimal():
+        content["epoch"] = int(metadata["epoch"])
+    return {**content, "metadata": metadata}
+
+
+class _NumberType:
+    """In the place of `numpy.dtype`: a plain number's type and byte order, nothing else."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if not _NUMBER_TYPE.fullmatch(code):
+            raise pickle.UnpicklingError(f"numpy type {code!r}")
+        self.code = code
+        self.order = "="
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError(f"numpy byte order {state[1]!r}")
+        self.order = state[1]
+
+    def read(self, data: bytes) -> np.ndarray:
+        return np.frombuffer(data, dtype=self.order.replace("|", "=") + self.code)
+
+
+class _Array:
+    """In the place of `numpy.ndarray`: nested lists of numbers."""
+
+    values: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, number_type, is_fortran, data = state
+        if not isinstance(number_type, _NumberType) or not isinstance(data, bytes):
+            raise pickle.UnpicklingError("numpy array of objects")
+        values = number_type.read(data)
+        if values.size != math.prod(shape):
+            raise struct.error("numpy array of another size than its data")
+        self.values = values.reshape(shape, order="F" if is_fortran else "C").tolist()
+
+
+def _make_array(*_: Any) -> _Array:
+    return _Array()
+
+
+def _make_scalar(number_type: _NumberType, data: bytes) -> float | int | bool:
+    if not isinstance(number_type, _NumberType) or not isinstance(data, bytes):
+        raise pickle.UnpicklingError("numpy scalar of objects")
+    return number_type.read(data).item()
+
+
+_STAND_INS = [
+    (_NumberType, "numpy.dtype"),
+    (_Array, "numpy.ndarray"),
+    *((_make_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_make_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+
+
+def _plain(value: Any) -> Any:
+    """The same value with lists in the place of the arrays' stand-ins."""
+    if isinstance(value, _Array):
+        return value.values
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            value[key] = _plain(inner)
+    elif isinstance(value, list):
+        value[:] = [_plain(inner) for inner in value]
+    elif type(value) is tuple:
+        return tuple(_plain(inner) for inner in value)
+    return value
