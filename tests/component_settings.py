@@ -213,6 +213,7 @@ SWAPS_AND_THE_CONTROL_ARM: dict[str, str | None] = {
     "momentum": "callbacks.momentum_cycle",
     "precision": "engine.precision",
     "schedule": "callbacks.poly_lr",
+    "stem_torchvision": None,
     "sync_bn": None,
     "validation_metric": "callbacks.batch_mean_iou",
     "weight_decay": "optimizer._target_",

@@ -10,6 +10,8 @@ from toy_runs import remove_checkpoints
 
 from catalyst_cityscapes.data.toy_city import build_toy_city
 
+pytest_plugins = ["weight_files"]
+
 
 @pytest.fixture(scope="session")
 def toy_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
