@@ -16,6 +16,9 @@ COMMANDS = {
     "browse": "catalyst_cityscapes.cli.browse",
     "run": "catalyst_cityscapes.cli.run",
     "test": "catalyst_cityscapes.cli.test",
+    "evaluate": "catalyst_cityscapes.cli.evaluate",
+    "submit": "catalyst_cityscapes.cli.submit",
+    "scores": "catalyst_cityscapes.cli.scores",
     "demo": "catalyst_cityscapes.cli.demo",
     "report": "catalyst_cityscapes.cli.report",
 }
