@@ -216,9 +216,14 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.loaders["train"].sampler.set_epoch(self.epoch_step - 1)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
-        """Starts counting steps; the training order's epoch was set by `on_epoch_start`."""
+        """Starts counting steps; the training order's epoch was set by `on_epoch_start`.
+
+        Without SyncBN each rank has its own running means; the ones that are saved and tested are the main process's.
+        """
         super().on_loader_start(runner)
         self.iteration = -1
+        if self.val_protocol is not None and not self.is_train_loader:
+            self.engine.broadcast(*self.network.buffers())
 
     def on_batch_start(self, runner: dl.IRunner) -> None:
         """Moves the batch to the device and seeds this step's dropout."""

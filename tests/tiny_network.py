@@ -21,10 +21,12 @@ class TinyLogits(TwoHeads, nn.Module):
         super().__init__()
         for index, name in enumerate((*BACKBONE, "ppm")):
             conv = nn.Conv2d(WIDTH if index else 3, WIDTH, 3, padding=1, bias=False)
-            self.add_module(name, nn.Sequential(conv, nn.BatchNorm2d(WIDTH), nn.ReLU()))
+            self.add_module(name, nn.Sequential(conv, nn.BatchNorm2d(WIDTH, momentum=1.0), nn.ReLU()))
         self.cls = nn.Conv2d(WIDTH, classes, 1)
         self.aux = nn.Conv2d(WIDTH, classes, 1)
-        nn.init.normal_(self.cls.weight, std=3.0)  # so that it says many classes without being trained
+        # It has to say many classes without being trained: large weights, and running means that are the last batch's.
+        nn.init.normal_(self.cls.weight, std=3.0)
+        nn.init.zeros_(self.cls.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         early = self.layer3(self.layer2(self.layer1(self.layer0(x))))
