@@ -145,7 +145,7 @@ def test_no_protocol_carries_the_name_of_another():
         load_recipe(["cityscapes/pspnet50"], ["protocol.name=semseg-ms", "protocol.scales=[1.0]"])
     with pytest.raises(InputError, match=r"protocol.name: Input should be 'semseg-ss', 'semseg-ms', 'whole' or 'offi"):
         load_recipe(["cityscapes/pspnet50"], ["protocol.name=semseg_ss"])
-    with pytest.raises(InputError, match="crop is missing"):
+    with pytest.raises(InputError, match="crop: is missing"):
         load_recipe(["cityscapes/pspnet50"], ["protocol.name=null", "protocol.crop=null"])
 
 

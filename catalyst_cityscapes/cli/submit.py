@@ -65,7 +65,7 @@ def submit(
         count = len(expected.sizes)
     size = path.stat().st_size
     click.echo(
-        f"{path}: {count} images, {size / 1e6:.1f} MB, names, sizes and label ids verified, sha256 {file_sha256(path)}"
+        f"{path}: {count} images, {size:,} bytes, names, sizes and label ids verified, sha256 {file_sha256(path)}"
     )
     if not expected.is_real:
         click.echo(
