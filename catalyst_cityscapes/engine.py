@@ -70,6 +70,12 @@ class SegmentationEngine(Engine):
             for tensor in tensors:
                 distributed.all_reduce(tensor)
 
+    def broadcast(self, *tensors: torch.Tensor) -> None:
+        """Gives every process the main one's values, in place."""
+        if self.num_processes > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor, src=0)
+
 
 def repair_stock_engines() -> None:
     """Makes plain Catalyst configs' engines (`catalyst.dl.CPUEngine` ...) finish loaders on accelerate >= 1.0."""

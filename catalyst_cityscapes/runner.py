@@ -26,14 +26,14 @@ from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.training_set import training_set
+from catalyst_cityscapes.validation import predict_batch, validation_set
 from semseg_ref.checkpoint import check_training_state, load_state, read_checkpoint, weights_in
-from semseg_ref.dataset import SemData, check_list
 from semseg_ref.errors import OptionError
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
+from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import ShardSampler, build_loader
 from semseg_ref.seeding import SeedStreams
-from semseg_ref.transform import MEAN, STD, val_transform
 
 
 class SegmentationRunner(dl.SupervisedRunner):
@@ -69,6 +69,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         self._require(GradientStep, "gradient_step", "nothing would train")
         self.iteration = 0
         """Position in the loader, counted from 0, of this process."""
+        self.val_protocol: Protocol | None = None
+        """How validation images are predicted; None is the centre crop."""
         self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
         """Set by `GradientStep`: whether this batch stepped, steps since the start of the training, steps per epoch."""
 
@@ -132,10 +134,8 @@ class SegmentationRunner(dl.SupervisedRunner):
                 f"in {data.train_list}; make it smaller, or set sampling.drop_last: false"
             )
         if self.recipe.validation.every:
-            transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
-            valid = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
-            check_list(valid.data_list, data.val_list)
-            val_batch = max(self.recipe.validation.batch_size // world, 1)
+            valid, self.val_protocol = validation_set(self.recipe, world)
+            val_batch = 1 if self.val_protocol else max(self.recipe.validation.batch_size // world, 1)
             shard = ShardSampler(len(valid), rank, world)
             loaders["valid"] = build_loader(valid, shard, val_batch, workers, drop_last=False)
         return loaders
@@ -216,20 +216,33 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.loaders["train"].sampler.set_epoch(self.epoch_step - 1)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
-        """Starts counting steps; the training order's epoch was set by `on_epoch_start`."""
+        """Starts counting steps; the training order's epoch was set by `on_epoch_start`.
+
+        Without SyncBN each rank has its own running means; the ones that are saved and tested are the main process's.
+        """
         super().on_loader_start(runner)
         self.iteration = -1
+        if self.val_protocol is not None and not self.is_train_loader:
+            self.engine.broadcast(*self.network.buffers())
 
     def on_batch_start(self, runner: dl.IRunner) -> None:
         """Moves the batch to the device and seeds this step's dropout."""
         self.iteration += 1
-        self.batch = [tensor.to(self.engine.device, non_blocking=True) for tensor in self.batch]
+        image, target = self.batch
+        if self.is_train_loader or self.val_protocol is None:
+            image = image.to(self.engine.device, non_blocking=True)
+        self.batch = [image, target.to(self.engine.device, non_blocking=True)]
         super().on_batch_start(runner)
         if self.is_train_loader and self.streams is not None:
             self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
 
     def handle_batch(self, batch: dict[str, Any]) -> None:
         """Forward; smaller logits (zoom_factor < 8) get a smaller target in training, and are resized in eval."""
+        if self.val_protocol is not None and not self.is_train_loader:
+            prediction, logits = predict_batch(self.network, batch["features"], self.val_protocol)
+            target = batch["targets"].long()
+            self.batch = {**batch, "targets": target, "logits": logits, "aux_logits": None, "prediction": prediction}
+            return
         # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches.
         main, aux = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
         target = batch["targets"]

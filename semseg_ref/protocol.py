@@ -13,6 +13,7 @@ from semseg_ref.transform import MEAN, STD
 
 MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 OUTPUT_STRIDE = 8
+SCORERS = ("semseg", "cityscapesscripts")
 
 
 def _numbers(name: str, value: Any, length: int | None = None, above: float | None = None) -> tuple[float, ...]:
@@ -47,6 +48,8 @@ class Protocol:
         stride_rate: step between windows as a share of the crop, 0 < rate <= 1, rounded up to whole pixels.
         mean, std: normalisation in grey levels, RGB; std None only subtracts. `mean` is also the padding colour.
         name: a label; no part of the hash.
+        scorer: whose arithmetic makes mIoU of the predictions: `semseg` is the reference's (an absent class counts as
+            0), `cityscapesscripts` the official script on exported label ids (an absent class is left out).
 
     Raises:
         OptionError: a value outside these rules.
@@ -60,6 +63,7 @@ class Protocol:
     mean: tuple[float, float, float] = tuple(MEAN)
     std: tuple[float, float, float] | None = tuple(STD)
     name: str | None = None
+    scorer: str = SCORERS[0]
 
     def __post_init__(self) -> None:
         if isinstance(self.crop, str) or not isinstance(self.crop, Sequence) or len(self.crop) != 2:
@@ -71,6 +75,8 @@ class Protocol:
                 raise OptionError(f"protocol: crop {side}: crop - 1 must be a multiple of 8; nearest: {nearest}")
         if not isinstance(self.flip, bool):
             raise OptionError(f"protocol: flip {self.flip!r}: expected True or False")
+        if self.scorer not in SCORERS:
+            raise OptionError(f"protocol: scorer '{self.scorer}'{did_you_mean(str(self.scorer), SCORERS)}")
         rate = _numbers("stride_rate", [self.stride_rate], 1, above=0)[0]
         if rate > 1:
             raise OptionError(f"protocol: stride_rate {rate}: expected 0 < rate <= 1, else windows leave gaps")
@@ -110,6 +116,8 @@ class Protocol:
     def hash(self) -> str:
         """12 hexadecimal digits over every value except the name: equal hashes mean comparable scores."""
         entries = {key: value for key, value in self.to_dict().items() if key != "name"}
+        if self.scorer == SCORERS[0]:
+            del entries["scorer"]  # score files from before there were two scorers keep their hash
         canonical = json.dumps(entries, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -136,7 +144,17 @@ def whole(height: int = 1024, width: int = 2048, **values: Any) -> Protocol:
     return Protocol(crop, max(height, width), **{"flip": False, "name": "whole", **values})
 
 
-PROTOCOLS: dict[str, Callable[..., Protocol]] = {"semseg-ss": semseg_ss, "semseg-ms": semseg_ms, "whole": whole}
+def official(crop: Sequence[int] = (713, 713), base_size: int = 2048, **values: Any) -> Protocol:
+    """The predictions of `semseg_ss`, exported as label ids and scored by cityscapesScripts."""
+    return semseg_ss(crop, base_size, **{"name": "official", "scorer": "cityscapesscripts", **values})
+
+
+PROTOCOLS: dict[str, Callable[..., Protocol]] = {
+    "semseg-ss": semseg_ss,
+    "semseg-ms": semseg_ms,
+    "whole": whole,
+    "official": official,
+}
 
 
 def named_protocol(name: str, **values: Any) -> Protocol:
@@ -151,6 +169,18 @@ def named_protocol(name: str, **values: Any) -> Protocol:
         return PROTOCOLS[name](**values)
     except TypeError as error:
         raise OptionError(f"protocol '{name}': {error}") from error
+
+
+def meaning(name: str) -> dict[str, Any]:
+    """What a protocol's name fixes whatever the data set: scales, flip, stride_rate and scorer.
+
+    Crop and base size are the data set's.
+
+    Raises:
+        OptionError: unknown name.
+    """
+    entries = named_protocol(name).to_dict()
+    return {key: entries[key] for key in ("scales", "flip", "stride_rate", "scorer")}
 
 
 def protocol_from_cfg(cfg: Mapping[str, Any]) -> Protocol:

@@ -6,6 +6,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
+from semseg_ref.errors import OptionError
 from semseg_ref.seeding import SeedStreams
 
 SampleKey = tuple[int, int]
@@ -62,6 +63,19 @@ class EpochSampler(Sampler[SampleKey]):
 
     def __len__(self) -> int:
         return -(-self.size // self.world_size)
+
+
+def evenly_spaced(size: int, count: int | None) -> list[int]:
+    """`count` positions out of `size`, ascending, the first 0, at steps that differ by at most 1; None: all.
+
+    Raises:
+        OptionError: not 1..size of them.
+    """
+    if count is None:
+        return list(range(size))
+    if not 1 <= count <= size:
+        raise OptionError(f"{count} images asked for, but the list has {size}")
+    return [position * size // count for position in range(count)]
 
 
 class ShardSampler(Sampler[int]):

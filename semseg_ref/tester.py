@@ -193,13 +193,19 @@ def predict(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarr
 
 @contextmanager
 def gpu_arithmetic() -> Iterator[None]:
-    """The tester's arithmetic on a GPU: cuDNN picks its algorithms by timing them, and TF32 is off."""
-    before = cudnn.benchmark, cudnn.allow_tf32
-    cudnn.benchmark, cudnn.allow_tf32 = True, False
+    """The tester's settings inside the block: cuDNN times its algorithms, as in the reference, and TF32 is off."""
+    matmul = torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False
     try:
         yield
     finally:
-        cudnn.benchmark, cudnn.allow_tf32 = before
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def decide(probabilities: np.ndarray) -> np.ndarray:
+    """The predicted classes, uint8 [H, W], of probabilities float64 [H, W, K]; the first class wins a tie."""
+    return np.argmax(probabilities, axis=2).astype(np.uint8)
 
 
 def save_prediction(prediction: np.ndarray, colors: np.ndarray, gray_path: Path, color_path: Path) -> None:
@@ -259,8 +265,7 @@ def test_images(
                 )
             if not np.isfinite(probabilities).all():
                 raise CheckpointError(f"{image_path}: the network's output is not finite; are its weights damaged?")
-            prediction = np.argmax(probabilities, axis=2).astype(np.uint8)
-            save_prediction(prediction, colors, *(folder / name for folder in folders))
+            save_prediction(decide(probabilities), colors, *(folder / name for folder in folders))
             if progress is not None:
                 progress(index + 1, len(names), name)
     return names

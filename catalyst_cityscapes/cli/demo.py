@@ -67,12 +67,14 @@ def demo(
     names = load_names(recipe.data.names, recipe.data.classes)
     colors = load_colors(recipe.data.colors, recipe.data.classes)
     network, epoch = build_for_test(recipe, path, device)
-    test_protocol = recipe.protocol.value()
+    section = recipe.protocol
 
     def protocol_of(height: int, width: int) -> Protocol:
+        test_protocol = section.value((height, width))
         return one_window(test_protocol, height, width) if window else test_protocol
 
-    how = "one window, no flip" if window else f"protocol {test_protocol.name or ''} {test_protocol.hash}"
+    fixed = "fitted to each picture" if section.is_open else section.value().hash
+    how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
     click.echo(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}")
     demonstrator = Demonstrator(network, protocol_of, names, colors)
     root = create_folder(output)

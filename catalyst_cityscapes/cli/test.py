@@ -1,6 +1,11 @@
 """`catalyst-dl test`: scores a checkpoint with the reference's multi-patch tester."""
 
+import json
+import platform
 import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +15,21 @@ from torch import nn
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
+from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, git_revision
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.report.picture import save_comparison
 from catalyst_cityscapes.report.table import print_score
+from catalyst_cityscapes.scoring.comparison import compare, to_json
+from catalyst_cityscapes.scoring.official import check_instances, official_module
+from catalyst_cityscapes.scoring.predictions import check_run_folder, label_ids_of
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import CheckpointError, InputError, OptionError
-from semseg_ref.evaluation import check_labels, evaluate_folder, write_score
+from semseg_ref.evaluation import check_labels, evaluate_folder, file_sha256, replace_atomically, write_score
+from semseg_ref.protocol import PROTOCOLS, Protocol
 from semseg_ref.tester import test_images
 
 
@@ -29,6 +39,19 @@ from semseg_ref.tester import test_images
 @click.option("--checkpoint", metavar="FILE", help="Checkpoint: official, of this project, or a bare state dict.")
 @click.option(
     "--output", metavar="FOLDER", help="Where predictions and scores go; default: the checkpoint's run folder."
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    help="How to test, instead of the recipe's way: one scale or six (with flip), the whole image at once, or with the "
+    "official scorer.",
+)
+@click.option(
+    "--split",
+    default="val",
+    type=click.Choice(["val", "test"]),
+    show_default=True,
+    help="test: predictions of data.test_list only, for catalyst-dl submit; nothing is scored.",
 )
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N images of the list (no comparable score).")
@@ -40,6 +63,8 @@ def test(
     run_folder: str | None,
     checkpoint: str | None,
     output: str | None,
+    protocol: str | None,
+    split: str,
     device: str,
     limit: int | None,
 ) -> None:
@@ -50,15 +75,17 @@ def test(
     files, assignments = split_arguments(configs, settings, more)
     folder = None
     if not files:
-        folder = Path(run_folder) if run_folder else newest_run(Path("exp"))
+        folder = check_run_folder(Path(run_folder)) if run_folder else newest_run(Path("exp"))
         files = [str(folder / RECIPE_FILE)]
     elif run_folder:
         raise InputError("--run and --config: give one of them")
-    recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    layers = load_layers(files, [*assignments, *([f"protocol.name={protocol}"] if protocol else [])])
+    recipe = resolve_recipe(layers, trusted)
     if checkpoint is None and folder is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
-    score_checkpoint(recipe, path, Path(output) if output else None, device, limit)
+    work = score_checkpoint if split == "val" else predict_test_split
+    work(recipe, path, Path(output) if output else None, device, limit)
 
 
 def newest_run(root: Path) -> Path:
@@ -110,39 +137,99 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     return network.to("cuda" if use_gpu else "cpu").eval(), epoch
 
 
-def score_checkpoint(
-    recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
-) -> dict[str, Any]:
-    """Predicts, evaluates, writes `score.json`, `score.npz` and a picture, prints the table; returns the score."""
-    protocol = recipe.protocol.value()
-    data = recipe.data
-    names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-    pairs = make_dataset("val", data.root, data.val_list)[:limit]
-    check_list(pairs, data.val_list)
-    network, epoch = build_for_test(recipe, checkpoint, device)
-    check_labels(pairs, data.classes, data.ignore_index)
-    title = f"{protocol.name or 'protocol'}-{protocol.hash}"
-    if output is None:
-        root = checkpoint.parent.parent if checkpoint.parent.name == "model" else checkpoint.parent
-        output = root / "result" / f"epoch_{epoch}" / "val" / title
+def _output_folder(checkpoint: Path, epoch: int | None, split: str, protocol: Protocol) -> Path:
+    root = checkpoint.parent.parent if checkpoint.parent.name == "model" else checkpoint.parent
+    return root / "result" / f"epoch_{epoch}" / split / f"{protocol.name or 'protocol'}-{protocol.hash}"
+
+
+def _progress() -> Callable[[int, int, str], None]:
     start = time.perf_counter()
 
     def progress(done: int, total: int, name: str) -> None:
         if done % 10 == 0 or done == total:
             click.echo(f"predicted {done}/{total} {name} {(time.perf_counter() - start) / done:.2f} s/image")
 
-    test_images(network, pairs, protocol, output, colors, progress)
-    evaluation = evaluate_folder(output / "gray", pairs, data.classes, names, data.ignore_index)
-    extra = {
+    return progress
+
+
+def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list: str, limit: int | None) -> dict:
+    return {
         "experiment": recipe.experiment.name,
         "epoch": epoch,
-        "list": data.val_list,
+        "list": data_list,
+        "list_sha256": file_sha256(data_list),
         "limit": limit,
-        "seconds": round(time.perf_counter() - start, 2),
         "device": str(next(network.parameters()).device),
+        "code": {
+            "version": metadata.version("catalyst-cityscapes"),
+            "git": git_revision(Path(__file__).parent),
+            "python": platform.python_version(),
+        },
+        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def score_checkpoint(
+    recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
+) -> dict[str, Any]:
+    """Predicts, evaluates, writes `score.json`, `score.npz` and a picture, prints the table; returns the score.
+
+    With the official scorer `mIoU` is the official average over classes, and the entry `official` has all its scores.
+    """
+    data = recipe.data
+    names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
+    pairs = make_dataset("val", data.root, data.val_list)[:limit]
+    check_list(pairs, data.val_list)
+    protocol = protocol_of(recipe, pairs)
+    label_ids = []
+    if protocol.scorer != "semseg":
+        label_ids = label_ids_of([label for _, label in pairs], data.classes)
+        official_module()
+        check_instances(label_ids)
+    network, epoch = build_for_test(recipe, checkpoint, device)
+    check_labels(pairs, data.classes, data.ignore_index)
+    output = output or _output_folder(checkpoint, epoch, "val", protocol)
+    start = time.perf_counter()
+    predicted = test_images(network, pairs, protocol, output, colors, _progress())
+    evaluation = evaluate_folder(output / "gray", pairs, data.classes, names, data.ignore_index)
+    extra = _provenance(recipe, network, epoch, data.val_list, limit)
+    if label_ids:
+        files = [output / "gray" / name for name in predicted]
+        comparison = compare(list(zip(files, label_ids, strict=True)), output / "label_ids")
+        extra |= {"mIoU": comparison.scores.means["IoU class"], "official": to_json(comparison)}
+    extra["seconds"] = round(time.perf_counter() - start, 2)
     score = write_score(output / "score.json", evaluation, protocol, checkpoint, extra)
     picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", evaluation)
     print_score(score, recipe.expected)
     click.echo(f"score: {output / 'score.json'}\npicture: {picture}")
     return score
+
+
+def predict_test_split(
+    recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
+) -> Path:
+    """Predicts the images of `data.test_list`, which has no labels, and writes `predictions.json` beside them.
+
+    Returns:
+        The folder with `gray/` and `color/`.
+    """
+    data = recipe.data
+    if data.test_list is None:
+        raise InputError("data.test_list: not set; it names the test images, one a line: --set data.test_list=FILE")
+    colors = load_colors(data.colors, data.classes)
+    pairs = make_dataset("test", data.root, data.test_list)[:limit]
+    check_list(pairs, data.test_list)
+    protocol = protocol_of(recipe, pairs)
+    network, epoch = build_for_test(recipe, checkpoint, device)
+    output = output or _output_folder(checkpoint, epoch, "test", protocol)
+    test_images(network, pairs, protocol, output, colors, _progress())
+    content = {
+        **_provenance(recipe, network, epoch, data.test_list, limit),
+        "images": len(pairs),
+        "protocol": {**protocol.to_dict(), "hash": protocol.hash},
+        "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    replace_atomically(output / "predictions.json", lambda file: file.write(text.encode()))
+    click.echo(f"predictions: {output / 'gray'}; for the test server: catalyst-dl submit --predictions {output}")
+    return output

@@ -12,10 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import check_nodes
 from semseg_ref.errors import InputError, OptionError, did_you_mean
 
+ANY_SIZE = (1024, 2048)
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")
 MAX_REFERENCES = 10
@@ -39,7 +41,7 @@ class Layers:
         """All layers overlaid; interpolations are not resolved yet."""
         result: dict[str, Any] = {}
         for source in self.sources:
-            result = overlay(result, source.content)
+            result = overlay(without_renamed_protocol(result, source.content), source.content)
         return result
 
     def origin(self, path: Sequence[Any]) -> str:
@@ -191,6 +193,7 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
         InputError: naming file, key path and the nearest valid name.
     """
     content = _resolve(layers)
+    complete_protocol(content, layers.origin, layers.error)
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
@@ -199,7 +202,7 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
         raise _schema_error(details[0], layers) from error
     check_nodes(recipe, layers.error, trusted)
     try:
-        recipe.protocol.value()
+        recipe.protocol.value(ANY_SIZE)
     except OptionError as error:
         message = str(error).removeprefix("protocol: ")
         key, _, rest = message.partition(" ")

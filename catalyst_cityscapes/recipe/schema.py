@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
-from semseg_ref.protocol import Protocol
+from semseg_ref.errors import OptionError
+from semseg_ref.protocol import Protocol, whole
 
 Node = dict[str, Any]
 """A component: `_target_` (dotted name) and its arguments."""
@@ -29,11 +30,15 @@ class Experiment(Section):
 
 
 class Data(Section):
-    """A data set in the reference's list format. Paths are relative to the working folder, list entries to `root`."""
+    """A data set in the reference's list format. Paths are relative to the working folder, list entries to `root`.
+
+    `test_list` names images without labels, one a line, for the test server.
+    """
 
     root: str
     train_list: str
     val_list: str
+    test_list: str | None = None
     classes: int = Field(ge=2, le=255)
     ignore_index: int = Field(default=255, ge=0, le=255)
     crop: tuple[PositiveInt, PositiveInt]
@@ -68,35 +73,70 @@ class Engine(Section):
 
 
 class Validation(Section):
-    """In-training validation: every so many epochs (0 = off, as in the reference), on the reference's centre crop."""
+    """In-training validation: every so many epochs (0 = off, as in the reference).
+
+    `protocol: crop` scores the reference's centre crop, `batch_size` images at a time. `protocol: test` scores with the
+    recipe's own protocol, image by image, by the same code as `catalyst-dl test`, so that the two cannot disagree.
+    `images: N` takes a fixed, evenly spaced part of the list.
+    """
 
     every: int = Field(default=0, ge=0)
     batch_size: PositiveInt = 8
+    protocol: Literal["crop", "test"] = "crop"
+    images: PositiveInt | None = None
 
 
 class ProtocolSection(Section):
-    """How a checkpoint is scored; `value` is the `semseg_ref.protocol.Protocol`."""
+    """How a checkpoint is scored; `value` is the `semseg_ref.protocol.Protocol`.
 
-    name: str | None = None
-    crop: tuple[PositiveInt, PositiveInt]
-    base_size: PositiveInt
+    A name (semseg-ss, semseg-ms, whole, official) is enough: loading fills in what it means, and takes `data.crop` for
+    the windows. What depends on the images stays open until they can be looked at: the base size, which is their long
+    side, and the window of `whole`.
+    """
+
+    name: Literal["semseg-ss", "semseg-ms", "whole", "official"] | None = None
+    crop: tuple[PositiveInt, PositiveInt] | None = None
+    base_size: PositiveInt | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = True
     stride_rate: float = Field(default=2 / 3, gt=0, le=1)
+    scorer: Literal["semseg", "cityscapesscripts"] = "semseg"
 
-    def value(self) -> Protocol:
+    @property
+    def is_open(self) -> bool:
+        """Whether the size of the images is needed for `value`."""
+        return self.base_size is None or (self.crop is None and self.name == "whole")
+
+    def value(self, image_size: tuple[int, int] | None = None) -> Protocol:
         """The protocol.
 
+        Args:
+            image_size: (height, width) of the data set's images; only needed where `is_open`.
+
         Raises:
-            OptionError: a value that no protocol can have.
+            OptionError: a value that no protocol can have, or one that is missing.
         """
-        return Protocol(**self.model_dump())
+        values = self.model_dump()
+        if self.is_open:
+            if image_size is None:
+                raise OptionError("protocol: crop and base_size are open until the size of the images is known")
+            named = whole(*image_size)
+            values["base_size"] = self.base_size or named.base_size
+            if self.name == "whole":
+                values["crop"] = self.crop or named.crop
+        if values["crop"] is None:
+            raise OptionError("protocol: crop is missing; only a named protocol can do without")
+        return Protocol(**values)
 
 
 class Expected(Section):
-    """A published or measured result of this very recipe and protocol, for comparison after the test."""
+    """A published or measured result of this very recipe, for comparison after the test.
+
+    `protocol` is the name of the protocol it was measured with; None where the recipe's own is meant.
+    """
 
     miou: float = Field(alias="mIoU", ge=0, le=1)
+    protocol: str | None = None
     tolerance: float = Field(gt=0, le=1)
     source: str
 

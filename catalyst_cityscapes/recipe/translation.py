@@ -13,6 +13,7 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.config import CfgNode
 from semseg_ref.errors import InputError
 from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
+from semseg_ref.protocol import meaning
 
 ADAPTERS = {
     "catalyst_cityscapes.models.reference.PSPNetLogits": "psp",
@@ -29,6 +30,7 @@ NEUTRAL = {
     "callbacks.progress",
     "callbacks.mean_iou",
     "callbacks.checkpoint.keep",
+    "data.test_list",
     "engine.device",
     "protocol.name",
     "sampling.persistent_workers",
@@ -93,6 +95,7 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
             "root": cfg.data_root,
             "train_list": cfg.train_list,
             "val_list": cfg.val_list,
+            "test_list": cfg.test_list if cfg.get("split") == "test" else None,
             "classes": cfg.classes,
             "ignore_index": cfg.ignore_label,
             "crop": [cfg.train_h, cfg.train_w],
@@ -119,7 +122,12 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
             "checkpoint": {"save_every": cfg.save_freq},
         },
         "validation": {"every": 1 if cfg.evaluate else 0, "batch_size": cfg.batch_size_val},
-        "protocol": {"crop": [cfg.test_h, cfg.test_w], "base_size": cfg.base_size, "scales": cfg.scales},
+        "protocol": {
+            "name": next((n for n in ("semseg-ss", "semseg-ms") if meaning(n)["scales"] == cfg.scales), None),
+            "crop": [cfg.test_h, cfg.test_w],
+            "base_size": cfg.base_size,
+            "scales": cfg.scales,
+        },
         "expected": None,
     }
 
@@ -171,6 +179,7 @@ def _official_candidate(recipe: Recipe) -> CfgNode:
     scale = (steps.get("scale") or {}).get("scale", [0.5, 2.0])
     rotate = (steps.get("rotate") or {}).get("rotate", [-10, 10])
     folder = Path(recipe.experiment.logdir)
+    test_crop = recipe.protocol.crop or data.crop
     cfg = CfgNode(
         {
             "data_root": data.root,
@@ -209,8 +218,8 @@ def _official_candidate(recipe: Recipe) -> CfgNode:
             "test_list": data.val_list,
             "split": "val",
             "base_size": recipe.protocol.base_size,
-            "test_h": recipe.protocol.crop[0],
-            "test_w": recipe.protocol.crop[1],
+            "test_h": test_crop[0],
+            "test_w": test_crop[1],
             "scales": list(recipe.protocol.scales),
             "names_path": data.names,
             "colors_path": data.colors,

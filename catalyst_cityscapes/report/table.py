@@ -1,5 +1,6 @@
 """Terminal tables of scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -40,5 +41,67 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
         )
     console.print(table)
     console.print(f"mIoU/mAcc/allAcc {score['mIoU']:.4f}/{score['mAcc']:.4f}/{score['allAcc']:.4f}", highlight=False)
-    if expected is not None and score.get("limit") is None:
-        console.print(verdict(score["mIoU"], expected), highlight=False)
+    official = score.get("official")
+    if official:
+        console.print(
+            f"official (cityscapesScripts {official['cityscapesscripts']}): IoU class {score['mIoU']:.4f}; the table's "
+            f"IoU are ours, their mean over all {len(score['classes'])} classes is {official['own']['mIoU']:.4f}",
+            highlight=False,
+        )
+    if expected is None or score.get("limit") is not None:
+        return
+    if expected.protocol not in (None, protocol["name"]):
+        console.print(
+            f"the published {expected.miou:.4f} is of protocol {expected.protocol}, this score is not: no comparison "
+            f"({expected.source})",
+            highlight=False,
+        )
+        return
+    console.print(verdict(score["mIoU"], expected), highlight=False)
+
+
+def incomparable(scores: Sequence[dict[str, Any]]) -> list[str]:
+    """Why scores must not be compared with each other: one line a reason, none when they may.
+
+    Args:
+        scores: contents of `score.json` files.
+    """
+    reasons = []
+    hashes = {(score["protocol"] or {}).get("hash"): _protocol(score) for score in scores}
+    if len(hashes) > 1:
+        reasons.append(f"{len(hashes)} different protocols: {', '.join(hashes.values())}")
+    elif None in hashes:
+        reasons.append("the protocol is not recorded")
+    sets = {(score.get("list_sha256") or score.get("list"), score["images"]): score for score in scores}
+    if len(sets) > 1:
+        named = [f"{score.get('list', 'unknown list')} ({score['images']} images)" for score in sets.values()]
+        reasons.append(f"{len(sets)} different sets of images: {', '.join(named)}")
+    return reasons
+
+
+def _protocol(score: dict[str, Any]) -> str:
+    protocol = score["protocol"]
+    return "unknown" if protocol is None else f"{protocol['name'] or ''} {protocol['hash']}".strip()
+
+
+def print_scores(scores: Sequence[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
+    """Prints score files side by side, and under the table why they are not comparable, where they are not.
+
+    Args:
+        scores: (file, content) pairs.
+        console: where to print; None is the terminal.
+    """
+    console = console or Console()
+    reasons = incomparable([score for _, score in scores])
+    table = Table(title="NOT COMPARABLE" if reasons else f"{len(scores)} scores of one protocol")
+    for name in ("run", "epoch", "protocol"):
+        table.add_column(name, overflow="fold")
+    for name in ("images", "mIoU", "mAcc", "allAcc"):
+        table.add_column(name, justify="right")
+    for file, score in scores:
+        means = [f"{score[key]:.4f}" for key in ("mIoU", "mAcc", "allAcc")]
+        run, epoch = score.get("experiment") or file, score.get("epoch")
+        table.add_row(run, "-" if epoch is None else str(epoch), _protocol(score), str(score["images"]), *means)
+    console.print(table)
+    for reason in reasons:
+        console.print(f"not comparable: {reason}", highlight=False, soft_wrap=True)

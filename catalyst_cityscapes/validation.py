@@ -1,0 +1,73 @@
+"""In-training validation with the test's protocol: the tester's own code on the network that is being trained."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset, Subset
+
+from catalyst_cityscapes.recipe.protocols import protocol_of
+from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.dataset import SemData, check_list
+from semseg_ref.errors import OptionError
+from semseg_ref.protocol import Protocol
+from semseg_ref.sampling import evenly_spaced
+from semseg_ref.tester import decide, gpu_arithmetic, predict
+from semseg_ref.transform import MEAN, STD, val_transform
+
+
+def validation_set(recipe: Recipe, world_size: int = 1) -> tuple[Dataset, Protocol | None]:
+    """The images to validate on, and the protocol to do it with; None is the reference's centre crop.
+
+    Items are (image float32 [3, H, W], label int64 [H, W]) for the centre crop, and for a protocol the unchanged
+    (image float32 [H, W, 3], RGB 0..255, label uint8 [H, W]).
+
+    Raises:
+        OptionError: fewer images in the list than asked for, or fewer than processes.
+        DataError: see `SemData`, `check_list`.
+    """
+    data, validation = recipe.data, recipe.validation
+    transform = None
+    if validation.protocol == "crop":
+        transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
+    images = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
+    check_list(images.data_list, data.val_list)
+    try:
+        chosen = evenly_spaced(len(images), validation.images)
+    except OptionError as error:
+        raise OptionError(f"validation.images: {error} ({data.val_list})") from error
+    if len(chosen) < world_size:
+        raise OptionError(f"validation.images: {len(chosen)} are fewer than the {world_size} processes")
+    protocol = None if validation.protocol == "crop" else protocol_of(recipe, images.data_list)
+    return images if validation.images is None else Subset(images, chosen), protocol
+
+
+class _PlainForward(nn.Module):
+    # Accelerate replaces a network's `forward` by one under autocast; the test runs in float32, so validation must too.
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        with torch.autocast(x.device.type, enabled=False):
+            return type(self.network).forward(self.network, x)
+
+
+def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `catalyst-dl test` would predict.
+
+    Args:
+        network: returns (main, aux) logits; its parameters' device is used, its mode is kept.
+        images: float32 [1, H, W, 3] on the CPU, RGB 0..255.
+        protocol: how to test.
+
+    Returns:
+        Predicted classes int64 [1, H, W], decided in float64, and logarithms of the class probabilities
+        float32 [1, K, H, W], which serve as logits of the loss; both on the network's device.
+    """
+    device = next(network.parameters()).device
+    with gpu_arithmetic():
+        probabilities = predict(_PlainForward(network), images[0].numpy(), protocol)
+    prediction = torch.from_numpy(decide(probabilities).astype(np.int64))
+    smallest = np.finfo(np.float32).tiny
+    logits = torch.from_numpy(np.log(np.maximum(probabilities, smallest)).astype(np.float32)).permute(2, 0, 1)
+    return prediction[None].to(device), logits[None].to(device)
