@@ -18,10 +18,9 @@ COMMANDS = {
     "test": "catalyst_cityscapes.cli.test",
     "evaluate": "catalyst_cityscapes.cli.evaluate",
     "submit": "catalyst_cityscapes.cli.submit",
-    "scores": "catalyst_cityscapes.cli.scores",
+    "weights": "catalyst_cityscapes.cli.weights",
     "demo": "catalyst_cityscapes.cli.demo",
     "report": "catalyst_cityscapes.cli.report",
-    "weights": "catalyst_cityscapes.cli.weights",
 }
 """Subcommand -> module with a command of the same name."""
 

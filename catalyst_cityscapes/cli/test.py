@@ -18,12 +18,12 @@ from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, git_revision
-from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.report.picture import save_comparison
 from catalyst_cityscapes.report.table import print_score
 from catalyst_cityscapes.scoring.comparison import compare, to_json
 from catalyst_cityscapes.scoring.official import check_instances, official_module
 from catalyst_cityscapes.scoring.predictions import check_run_folder, label_ids_of
+from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
@@ -127,14 +127,10 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise OptionError("--device cuda: no GPU is visible")
-    node = dict(recipe.model)
-    for argument, value in (("pretrained", False), ("encoder_weights", None)):
-        if argument in node:
-            node[argument] = value
-    network = build(node, "model")
+    network = recipe_network(recipe)
     epoch = load_weights(network, checkpoint).get("epoch")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return network.to("cuda" if use_gpu else "cpu").eval(), epoch
+    return network.to("cuda" if use_gpu else "cpu"), epoch
 
 
 def _output_folder(checkpoint: Path, epoch: int | None, split: str, protocol: Protocol) -> Path:
