@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from semseg_ref.checkpoint import check_training_state, load_weights, official_state_dict, save_checkpoint
 from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line, require_numbers, require_whole
 from semseg_ref.dataset import SemData, check_list
-from semseg_ref.distributed import Processes, start_processes, stop_processes
+from semseg_ref.distributed import Processes, leave_processes, start_processes, stop_processes
 from semseg_ref.errors import OptionError
 from semseg_ref.evaluation import create_folder
 from semseg_ref.loop import EpochResult, Scalars, train_epoch, validate
@@ -233,6 +233,7 @@ def main() -> None:
                 print(f"last checkpoint: {path}")
         finally:
             stop_processes()
+    leave_processes()
 
 
 if __name__ == "__main__":

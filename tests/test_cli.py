@@ -104,7 +104,7 @@ def test_help_texts():
         (("test", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
         (("test", "--config", "toy/pspnet50"), "--checkpoint FILE is missing; it goes with --config"),
         (("test", "--config", "toy/pspnet50", "--run", "x"), "--run and --config: give one of them"),
-        (("test", "--run", "nowhere"), "nowhere/recipe.yml: no such config"),
+        (("test", "--run", "nowhere"), "nowhere: no such run"),
         (
             ("test", "--config", "toy/pspnet50", "--checkpoint", "no.pth"),
             "dataset/toy_city/list/fine_val.txt: no such list",

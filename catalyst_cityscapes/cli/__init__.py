@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "catalyst_cityscapes.cli.run",
     "test": "catalyst_cityscapes.cli.test",
     "evaluate": "catalyst_cityscapes.cli.evaluate",
+    "scores": "catalyst_cityscapes.cli.scores",
     "submit": "catalyst_cityscapes.cli.submit",
     "weights": "catalyst_cityscapes.cli.weights",
     "demo": "catalyst_cityscapes.cli.demo",

@@ -11,6 +11,7 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import newest_checkpoint, open_run_folder, refuse_existing_run, to_yaml
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
 from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
+from semseg_ref.distributed import leave_processes
 from semseg_ref.errors import CheckpointError, InputError
 
 
@@ -47,6 +48,7 @@ def run(
 
         _refuse(control=control, resume=bool(resume), show=show, overwrite=overwrite)
         run_stock(files, assignments, trusted)
+        leave_processes()
         return
     if is_official(first):
         recipe = _official(files, assignments)
@@ -64,6 +66,7 @@ def run(
         _run_control(recipe, resume_from)
     else:
         _run_catalyst(recipe, resume_from)
+    leave_processes()
 
 
 def _refuse(**given: bool) -> None:
