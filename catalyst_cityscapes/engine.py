@@ -5,14 +5,16 @@ Catalyst 22.4's engine is an accelerate `Accelerator`. What does not work on acc
 """
 
 import os
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
+from accelerate import InitProcessGroupKwargs
 from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
-from semseg_ref.errors import OptionError
+from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -35,13 +37,14 @@ class SegmentationEngine(Engine):
         precision: `fp32` is true float32 (TF32 off), `tf32` allows TF32, `bf16` and `fp16` run the model under
             autocast; fp16 scales the loss and needs a GPU.
         device: `auto` takes a GPU when one is visible.
+        timeout_minutes: how long a process waits for the others.
 
     Raises:
         OptionError: a GPU is asked for and none is visible, fp16 on a CPU, or torchrun's processes did not find
             each other.
     """
 
-    def __init__(self, precision: Precision = "fp32", device: Device = "auto") -> None:
+    def __init__(self, precision: Precision = "fp32", device: Device = "auto", timeout_minutes: float = 30.0) -> None:
         visible = torch.cuda.is_available()
         if device == "cuda" and not visible:
             raise OptionError("engine.device: cuda asked for, but no GPU is visible; use 'auto' or 'cpu'")
@@ -52,7 +55,10 @@ class SegmentationEngine(Engine):
         # Accelerate keeps its state for the whole process; a second run in it may have another precision.
         AcceleratorState._reset_state(reset_partial_state=False)
         mixed = precision if precision in ("bf16", "fp16") else "no"
-        super().__init__(cpu=cpu, mixed_precision=mixed)
+        # On GPUs a watchdog thread aborts the process when the time is up, without a word of the step. The agreement of
+        # all processes goes over the CPUs with the shorter time, so that it speaks first.
+        timeout = timedelta(minutes=timeout_minutes if cpu else timeout_minutes + 1)
+        super().__init__(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)])
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         if self.num_processes != world_size:
             raise OptionError(
@@ -75,6 +81,43 @@ class SegmentationEngine(Engine):
         if self.num_processes > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor, src=0)
+
+    def require_same(self, *values: int, what: str) -> None:
+        """Raises OptionError unless all processes have the same values; `what` they come from."""
+        if self.num_processes == 1:
+            return
+        own = torch.tensor(values, device=self.device)
+        largest, smallest = own.clone(), own.clone()
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        distributed.all_reduce(smallest, distributed.ReduceOp.MIN)
+        if not torch.equal(largest, smallest):
+            raise OptionError(
+                f"{what}: the processes found different checkpoints; experiment.logdir must be on a disk they all see"
+            )
+
+
+def lost_process(error: BaseException, place: str, timeout_minutes: float) -> LostProcessError | None:
+    """An error that names the step, where a collective operation failed because another process is gone or hangs.
+
+    Args:
+        error: whatever was raised.
+        place: epoch and step in words.
+        timeout_minutes: how long a process waits for the others.
+
+    Returns:
+        None for any other error.
+    """
+    text = " ".join(str(error).split())
+    is_collective = (
+        isinstance(error, RuntimeError) and distributed.is_initialized() and ("gloo" in text or "NCCL" in text)
+    )
+    if not isinstance(error, (LostProcessError, distributed.DistError)) and not is_collective:
+        return None
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    return LostProcessError(
+        f"process {rank} of {world}, {place}: another process is gone, or did not answer for {timeout_minutes:g} minutes; "
+        f"its own message says why, if it had the time ({text[:120]})"
+    )
 
 
 def repair_stock_engines() -> None:

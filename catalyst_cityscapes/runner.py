@@ -4,14 +4,13 @@ Everything random is drawn from `semseg_ref.seeding.SeedStreams` at the same pos
 both arms see the same weights, images, augmentation and dropout.
 """
 
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from catalyst import dl
 from catalyst.core.callback import Callback, ICriterionCallback
@@ -21,18 +20,20 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
-from catalyst_cityscapes.engine import SegmentationEngine
+from catalyst_cityscapes.disk_space import checkpoint_bytes
+from catalyst_cityscapes.engine import SegmentationEngine, lost_process
+from catalyst_cityscapes.loaders import build_loaders
 from catalyst_cityscapes.optimization import reference_groups
+from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.training_set import training_set
-from catalyst_cityscapes.validation import predict_batch, validation_set
-from semseg_ref.checkpoint import check_training_state, load_state, read_checkpoint, weights_in
+from catalyst_cityscapes.training_state import read_training_state, restore_process_state
+from catalyst_cityscapes.validation import predict_batch
+from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
-from semseg_ref.sampling import ShardSampler, build_loader
 from semseg_ref.seeding import SeedStreams
 
 
@@ -44,21 +45,30 @@ class SegmentationRunner(dl.SupervisedRunner):
     `aux_logits`.
 
     Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare
-    network before it is wrapped for DDP (Catalyst starts callbacks only afterwards), and `state_dict` /
-    `load_state_dict`, kept in checkpoints.
+    network before it is wrapped for DDP (Catalyst starts callbacks only afterwards); `check_before_run(runner)`, before
+    anything is written; `prepare_checkpoint(runner)`, on all ranks before a checkpoint is written; `state_dict` /
+    `load_state_dict`, kept in checkpoints; and `loader_state` / `load_loader_state`, mappings of tensors and plain
+    values, kept for each rank in checkpoints within an epoch.
 
     Args:
         recipe: a checked recipe.
         resume: checkpoint of an earlier run of this recipe, or None.
         prepare: called once on the main process when all is built and checked, before anything is written.
+        allow_changed: key paths of the recipe that may differ from the checkpoint's.
     """
 
-    def __init__(self, recipe: Recipe, resume: Path | None = None, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        resume: Path | None = None,
+        prepare: Callable[[], None] = lambda: None,
+        allow_changed: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(input_key="features", output_key=("logits", "aux_logits"), target_key="targets")
         self.recipe = recipe
         self.logdir = Path(recipe.experiment.logdir)
         self.resume = resume
-        self._prepare = prepare
+        self._prepare, self._allow_changed = prepare, allow_changed
         seed = recipe.experiment.seed
         self.streams = None if seed is None else SeedStreams(seed)
         self._catalyst_seed = int.from_bytes(os.urandom(3), "little") if seed is None else seed
@@ -73,6 +83,9 @@ class SegmentationRunner(dl.SupervisedRunner):
         """How validation images are predicted; None is the centre crop."""
         self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
         """Set by `GradientStep`: whether this batch stepped, steps since the start of the training, steps per epoch."""
+        self.batches_done = 0
+        """Batches of the coming epoch that the checkpoint to resume from has behind it."""
+        self.signals = StopSignals()
 
     def _require(self, kind: type, name: str, consequence: str) -> None:
         if not any(isinstance(callback, kind) for callback in self._nodes.values()):
@@ -101,7 +114,8 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
-        return SegmentationEngine(self.recipe.engine.precision, self.recipe.engine.device)
+        settings = self.recipe.engine
+        return SegmentationEngine(settings.precision, settings.device, settings.timeout_minutes)
 
     def get_loggers(self) -> dict[str, ILogger]:
         """None yet: Catalyst asks before it builds anything, and bad input must leave the run folder untouched."""
@@ -109,35 +123,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def get_loaders(self) -> "OrderedDict[str, DataLoader]":
         """Training loader, and the validation loader where the recipe validates."""
-        cv2.setNumThreads(0)
-        data, sampling = self.recipe.data, self.recipe.sampling
-        rank, world = self.engine.process_index, self.engine.num_processes
-        batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
-        workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
-        if batch < 1:
-            raise OptionError(
-                f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
-            )
-        train, order = training_set(self.recipe, rank, world)
-        loaders = OrderedDict()
-        loaders["train"] = build_loader(
-            train,
-            order,
-            batch,
-            workers,
-            sampling.drop_last,
-            persistent_workers=sampling.persistent_workers,
-        )
-        if len(loaders["train"]) == 0:
-            raise OptionError(
-                f"sampling.batch_size: {sampling.batch_size} leaves no full batch of {len(train)} images "
-                f"in {data.train_list}; make it smaller, or set sampling.drop_last: false"
-            )
-        if self.recipe.validation.every:
-            valid, self.val_protocol = validation_set(self.recipe, world)
-            val_batch = 1 if self.val_protocol else max(self.recipe.validation.batch_size // world, 1)
-            shard = ShardSampler(len(valid), rank, world)
-            loaders["valid"] = build_loader(valid, shard, val_batch, workers, drop_last=False)
+        loaders, self.val_protocol = build_loaders(self.recipe, self.engine.process_index, self.engine.num_processes)
         return loaders
 
     def get_model(self) -> nn.Module:
@@ -191,29 +177,48 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
-        self._checkpoint = None if self.resume is None else self._read_resume()
+        self._checkpoint = None
+        if self.resume is not None:
+            self._checkpoint = read_training_state(self, self.resume, self._allow_changed)
+            if self.recipe.experiment.seed is None:
+                self._catalyst_seed = self._checkpoint.get("catalyst_seed", self._catalyst_seed)
         super().on_experiment_start(runner)
+        self.agreement = Agreement(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
+        self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
+        if self._checkpoint is not None:
+            self._take_up(self._checkpoint)
+        for callback in self._with("check_before_run"):
+            callback.check_before_run(self)
         if self.engine.is_main_process:
             self._prepare()
             self.loggers = {"tensorboard": TensorboardLogger(str(self.logdir / "tensorboard"), log_batch_metrics=False)}
-        if self._checkpoint is None:
-            return
-        self.epoch_step = self._checkpoint["epoch"]
-        if self.engine.scaler is not None and self._checkpoint.get("scaler"):
-            self.engine.scaler.load_state_dict(self._checkpoint["scaler"])
-        for name, state in self._checkpoint.get("callbacks", {}).items():
+        # Until here a signal ends the process at once, since there is nothing to save.
+        self.signals.install()
+
+    def _with(self, method: str) -> list[Callback]:
+        return [callback for callback in self.callbacks.values() if hasattr(callback, method)]
+
+    def _take_up(self, checkpoint: dict[str, Any]) -> None:
+        self.epoch_step, self.batches_done = checkpoint["epoch"], checkpoint.get("batches", 0)
+        self.engine.require_same(self.epoch_step, self.batches_done, what=f"--resume {self.resume}")
+        if self.engine.scaler is not None and checkpoint.get("scaler"):
+            self.engine.scaler.load_state_dict(checkpoint["scaler"])
+        for name, state in checkpoint.get("callbacks", {}).items():
             if name in self.callbacks and hasattr(self.callbacks[name], "load_state_dict"):
                 self.callbacks[name].load_state_dict(state)
 
-    def _read_resume(self) -> dict[str, Any]:
-        checkpoint = read_checkpoint(self.resume)
-        check_training_state(checkpoint, self.resume)
-        return checkpoint
+    def prepare_checkpoint(self) -> None:
+        """Tells the callbacks, on all ranks, that a checkpoint is about to be written."""
+        for callback in self._with("prepare_checkpoint"):
+            callback.prepare_checkpoint(self)
 
     def on_epoch_start(self, runner: dl.IRunner) -> None:
-        """Sets the epoch of the training order, counted from 0."""
+        """Sets the epoch of the training order, counted from 0, and where in it a resumed run goes on."""
         super().on_epoch_start(runner)
-        self.loaders["train"].sampler.set_epoch(self.epoch_step - 1)
+        train = self.loaders["train"]
+        train.sampler.set_epoch(self.epoch_step - 1)
+        if self.batches_done:
+            train.sampler.start_at(self.batches_done * train.batch_size)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Starts counting steps; the training order's epoch was set by `on_epoch_start`.
@@ -221,7 +226,9 @@ class SegmentationRunner(dl.SupervisedRunner):
         Without SyncBN each rank has its own running means; the ones that are saved and tested are the main process's.
         """
         super().on_loader_start(runner)
-        self.iteration = -1
+        self.iteration = self.batches_done - 1 if self.is_train_loader else -1
+        shared = len(self.loader.dataset) // self.engine.num_processes
+        self.common_batches = self.train_batches if self.is_train_loader else -(-shared // self.loader.batch_size)
         if self.val_protocol is not None and not self.is_train_loader:
             self.engine.broadcast(*self.network.buffers())
 
@@ -254,32 +261,47 @@ class SegmentationRunner(dl.SupervisedRunner):
                 main = nn.functional.interpolate(main, size=target.shape[-2:], mode="bilinear", align_corners=True)
         self.batch = {"features": batch["features"], "targets": target, "logits": main, "aux_logits": aux}
 
+    def on_experiment_end(self, runner: dl.IRunner) -> None:
+        """Gives the signals back and closes the logs."""
+        self.agreement.finish()
+        self.signals.remove()
+        super().on_experiment_end(runner)
+
     def on_exception(self, runner: dl.IRunner) -> None:
-        """Closes the logs, then raises the error again."""
+        """Ends loader processes and logs, then raises the error again; a lost process is told with the step."""
+        self.signals.remove()
+        for loader in (self.loaders or {}).values():
+            loader.stop()
         for logger in self.loggers.values():
             logger.close_log()
+        lost = lost_process(self.exception, self._place(), self.recipe.engine.timeout_minutes)
+        self.exception = lost or self.exception
         super().on_exception(runner)
 
+    def _place(self) -> str:
+        if getattr(self, "epoch_step", 0) == 0 or getattr(self, "loader_key", None) is None:
+            return "before the first step"
+        return f"epoch {self.epoch_step}, {self.loader_key} step {self.iteration + 1} of {len(self.loader)}"
+
+    def _run_loader(self) -> None:
+        if self.is_train_loader and self.batches_done:
+            # A number of processes that changed is refused, so each of them has its part.
+            restore_process_state(self, self._checkpoint["processes"][self.engine.process_index])
+            self.batches_done = 0
+        super()._run_loader()
+
     def _run_epoch(self) -> None:
-        every = self.recipe.validation.every
-        loaders = self.loaders
+        every, loaders = self.recipe.validation.every, self.loaders
+        trained = self._checkpoint.get("train_metrics") if self.batches_done else None
+        chosen = dict(loaders)
         if every and self.epoch_step % every and self.epoch_step != self.num_epochs:
-            self.loaders = OrderedDict(train=loaders["train"])
+            del chosen["valid"]
+        if trained is not None:
+            self.epoch_metrics["train"] = dict(trained)
+            self.batches_done = 0
+            del chosen["train"]
+        self.loaders = OrderedDict(chosen)
         try:
             super()._run_epoch()
         finally:
             self.loaders = loaders
-
-    def state_dict(self) -> dict[str, Any]:
-        """Training state beside the weights, of plain types only: what `resume` restores."""
-        callbacks = {n: c.state_dict() for n, c in self.callbacks.items() if hasattr(c, "state_dict")}
-        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        return {
-            "epoch": self.epoch_step,
-            "optimizer": optimizer.state_dict(),
-            "scaler": self.engine.scaler.state_dict() if self.engine.scaler is not None else None,
-            "callbacks": callbacks,
-            "seed": self.recipe.experiment.seed,
-            "world_size": self.engine.num_processes,
-            "recipe": self.recipe.model_dump(mode="json", by_alias=True),
-        }

@@ -5,6 +5,7 @@ reference saves the wrapped network) and `optimizer`. Extra entries are allowed,
 official checkpoints too.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from semseg_ref.checkpoint_file import read_checkpoint
-from semseg_ref.errors import CheckpointError
+from semseg_ref.errors import CheckpointError, StorageError
 from semseg_ref.identity import differences, identify
 
 PREFIX = "module."
@@ -28,20 +29,44 @@ def official_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Writes `state` so that `path` is always a complete file: temporary file, fsync, rename, fsync of the folder."""
+    """Writes `state` so that `path` is always a complete file: temporary file, fsync, rename, fsync of the folder.
+
+    Raises:
+        StorageError: the file system refuses (full, read only, gone); `path` is as it was.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        raise StorageError(f"{path}: cannot be written ({refusal.strerror or refusal})") from error
+
+
+def sync_folder(path: Path) -> None:
+    """Makes what was renamed in a folder survive a power failure."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    # torch's writer puts an error of its own on top of the file system's.
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def state_dict_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:
@@ -82,10 +107,21 @@ def weights_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch
     return weights
 
 
-def check_training_state(content: Any, path: str | Path) -> None:
-    """Raises CheckpointError when a checkpoint's content has no training state to go on from."""
+def check_training_state(content: Any, path: str | Path, within_epoch: bool = False) -> None:
+    """Raises CheckpointError when a checkpoint's content has no training state to go on from.
+
+    Args:
+        content: of the file.
+        path: the file, for the message.
+        within_epoch: whether a state in the middle of an epoch will do.
+    """
     if not isinstance(content, dict) or not {"epoch", "optimizer"} <= content.keys():
         raise CheckpointError(f"{path}: has weights but no training state (epoch, optimizer); nothing to resume")
+    if content.get("batches") and not within_epoch:
+        raise CheckpointError(
+            f"{path}: was made after {content['batches']} batches of epoch {content['epoch'] + 1}; the control arm "
+            "goes on from whole epochs only (train_epoch_N.pth)"
+        )
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def all_reduce_sum(*tensors: torch.Tensor) -> None:
             distributed.all_reduce(tensor)
 
 
-def leave_processes() -> None:
-    """Ends this process with code 0 at once, where torchrun started several; call it last, when all files are closed.
+def leave_processes(code: int = 0) -> None:
+    """Ends this process with `code` at once, where torchrun started several; call it last, when all files are closed.
 
     torch 2.11's gloo keeps a thread (`pt_gloo_runloop`) that outlives `destroy_process_group`. Now and then it aborts a
     process that has finished ("terminate called without an active exception", about 1 of 14 runs on a loaded machine),
@@ -69,4 +69,4 @@ def leave_processes() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)

@@ -1,8 +1,9 @@
 """Errors that are the user's to mend.
 
-Every command line turns an `InputError` into one line on stderr and exit code 2; any other exception is a bug
-of ours and keeps its traceback. Where the reference raises a certain built-in type (`RuntimeError` for a bad list
-file, `AssertionError` for an unknown option, `ValueError` for a wrong type), the subclass inherits from both.
+Every command line turns an `InputError` into one line on stderr and exit code 2, and a `RunStopError` into one line and
+a code of its own; any other exception is a bug of ours and keeps its traceback. Where the reference raises a certain
+built-in type (`RuntimeError` for a bad list file, `AssertionError` for an unknown option, `ValueError` for a wrong
+type), the subclass inherits from both.
 """
 
 import difflib
@@ -27,6 +28,38 @@ class OptionTypeError(InputError, ValueError):
 
 class CheckpointError(InputError, RuntimeError):
     """A checkpoint that is missing, damaged, or belongs to another network."""
+
+
+class RunStopError(Exception):
+    """A run that ended early for a reason that is nobody's mistake; the message says what to do next.
+
+    Attributes:
+        exit_code: of the command.
+    """
+
+    exit_code = 1
+
+
+class PreemptedError(RunStopError):
+    """A signal asked the run to stop, and it saved itself; 75 is EX_TEMPFAIL, "try again later"."""
+
+    exit_code = 75
+
+
+class StorageError(RunStopError):
+    """A checkpoint could not be written; 74 is EX_IOERR."""
+
+    exit_code = 74
+
+
+class DivergedError(RunStopError):
+    """The loss is no longer a number."""
+
+    exit_code = 3
+
+
+class LostProcessError(RunStopError):
+    """Another process of the run is gone or does not answer."""
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

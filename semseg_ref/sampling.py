@@ -1,6 +1,9 @@
 """Which sample goes where, and with which random draws: samplers, the seeded dataset, and the loaders of both arms."""
 
-from collections.abc import Iterator
+import signal
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import torch
@@ -10,15 +13,17 @@ from semseg_ref.errors import OptionError
 from semseg_ref.seeding import SeedStreams
 
 SampleKey = tuple[int, int]
+SECONDS_TO_SAVE = 120
+"""How long loader processes outlive a SIGTERM, where they are told to."""
 
 
 class EpochSampler(Sampler[SampleKey]):
     """Training order of one rank; yields `(epoch, index)` with both counted from 0.
 
     The epoch travels with the index, so that a sample's augmentation is a function of (seed, epoch, index) in any
-    worker,
-    persistent or not. Like torch's `DistributedSampler` as the reference uses it, the shuffled list is padded with its
-    own beginning to a multiple of `world_size` and dealt out `rank::world_size`; 2975 images on 8 ranks give 372 each.
+    worker, persistent or not. Like torch's `DistributedSampler` as the reference uses it, the shuffled list is padded
+    with its own beginning to a multiple of `world_size` and dealt out `rank::world_size`; 2975 images on 8 ranks give
+    372 each.
 
     Args:
         size: number of samples in the data set, > 0.
@@ -36,11 +41,24 @@ class EpochSampler(Sampler[SampleKey]):
         self.rank = rank
         self.world_size = world_size
         self.shuffle = shuffle
-        self.epoch = 0
+        self.order: list[int] = []
+        """Indices of this rank in the epoch that was iterated last, from its beginning."""
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch, counted from 0, whose order the next iteration yields."""
         self.epoch = epoch
+        self.start_at(0)
+
+    def start_at(self, position: int, order: list[int] | None = None, then: Callable[[], None] | None = None) -> None:
+        """Lets the iterations of this epoch begin in its middle; `len` stays that of the whole epoch.
+
+        Args:
+            position: samples of this rank to leave out.
+            order: of the whole epoch, where it cannot be drawn again; None draws it.
+            then: called after the order is there and before its first sample.
+        """
+        self._position, self._given_order, self._then = position, order, then
 
     def _indices(self) -> list[int]:
         if self.streams is None and self.world_size > 1:
@@ -59,7 +77,10 @@ class EpochSampler(Sampler[SampleKey]):
         return order[self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[SampleKey]:
-        return ((self.epoch, index) for index in self._indices())
+        self.order = self._indices() if self._given_order is None else self._given_order
+        if self._then is not None:
+            self._then()
+        return ((self.epoch, index) for index in self.order[self._position :])
 
     def __len__(self) -> int:
         return -(-self.size // self.world_size)
@@ -122,6 +143,31 @@ def _single_threaded_worker(_worker_id: int) -> None:
     cv2.setNumThreads(0)
 
 
+def _outliving_worker(worker_id: int) -> None:
+    # Schedulers send SIGTERM to all processes of a job at once; the training process still needs its batches to come
+    # to the end of its step.
+    _single_threaded_worker(worker_id)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_TO_SAVE))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+class Loader(DataLoader):
+    """DataLoader whose processes can be ended in the middle of an epoch."""
+
+    _running: Callable[[], Any] | None = None
+
+    def __iter__(self) -> Any:
+        iterator = super().__iter__()
+        self._running = weakref.ref(iterator)
+        return iterator
+
+    def stop(self) -> None:
+        """Ends the loader processes of an iteration that will not be finished."""
+        iterator = None if self._running is None else self._running()
+        if iterator is not None and self.num_workers:
+            iterator._shutdown_workers()
+
+
 def build_loader(
     dataset: Dataset,
     sampler: Sampler,
@@ -130,7 +176,8 @@ def build_loader(
     drop_last: bool,
     pin_memory: bool | None = None,
     persistent_workers: bool = False,
-) -> DataLoader:
+    outlive_sigterm: bool = False,
+) -> Loader:
     """DataLoader of both arms.
 
     Args:
@@ -142,8 +189,9 @@ def build_loader(
         pin_memory: None pins when a GPU is visible.
         persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in
             the key.
+        outlive_sigterm: loader processes go on for `SECONDS_TO_SAVE` after a SIGTERM; the caller calls `stop`.
     """
-    return DataLoader(
+    return Loader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
@@ -151,5 +199,5 @@ def build_loader(
         drop_last=drop_last,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         persistent_workers=persistent_workers and workers > 0,
-        worker_init_fn=_single_threaded_worker,
+        worker_init_fn=_outliving_worker if outlive_sigterm else _single_threaded_worker,
     )

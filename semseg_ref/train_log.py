@@ -2,9 +2,11 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from semseg_ref.errors import StorageError
 
 
 class IterationRecord(NamedTuple):
@@ -37,10 +39,39 @@ class IterationLog:
             csv.writer(file).writerows([IterationRecord._fields, *_as_rows(kept)])
         os.replace(temporary, self.path)
 
+    def sync(self) -> None:
+        """Makes what was written survive a power failure; a file that is gone is left to the next `write`."""
+        sync_file(self.path)
+
     def write(self, records: Iterable[IterationRecord]) -> None:
-        """Appends records and hands them to the operating system at once."""
-        with open(self.path, "a", newline="") as file:
-            csv.writer(file).writerows(_as_rows(records))
+        """Appends records and hands them to the operating system at once; a file that is gone begins anew.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        append_rows(self.path, IterationRecord._fields, _as_rows(records))
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Appends rows to a CSV file; where the file is gone, a new one gets its folder and the line of columns.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    try:
+        is_gone = not path.is_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", newline="") as file:
+            csv.writer(file).writerows([columns, *rows] if is_gone else rows)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def sync_file(path: Path) -> None:
+    """fsync of a file, if it is there."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def _as_rows(records: Iterable[IterationRecord]) -> Iterator[list[str]]:

@@ -200,8 +200,7 @@ def test_killed_process(toy_city, workdir, monkeypatch):
         assert not (run / "model" / f"train_epoch_{epochs}.pth").exists()
     assert 4 <= read_checkpoint(run / "model" / "last.pth")["epoch"] < epochs
     assert catalyst_dl(*arguments) == 0
-    for leftover in run.glob("model/*.tmp"):
-        leftover.unlink()
+    assert not list(run.rglob("*.tmp"))
     assert_same_runs(whole / "run", run, ("last", "best", f"train_epoch_{epochs - 1}", f"train_epoch_{epochs}"))
 
 
@@ -284,16 +283,45 @@ def test_overwrite_with_bad_input_changes_nothing(toy_city, finished, capsys, ba
     assert snapshot(finished) == before
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "weights only", "other network", "other optimiser"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped bit"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(toy_city, finished, uninterrupted, capsys, damage):
+    path, twin = finished / "model" / "last.pth", finished / "model" / "train_epoch_3.pth"
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        del content[-100:]
+    elif damage == "empty":
+        content.clear()
+    else:
+        content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    twin.unlink()
+    os.link(path, twin)
+    before = snapshot(finished)
+    assert train(toy_city, "--resume", str(path)) == 2
+    assert_one_line(capsys.readouterr().err, "run/model/last.pth: ")
+    assert snapshot(finished) == before
+    assert train(toy_city, "--resume", "auto") == 0
+    shown = capsys.readouterr()
+    assert_one_line(shown.err, "warning: run/model/last.pth: ", "taking the one before it")
+    assert "resuming from run/model/train_epoch_2.pth" in shown.out
+    assert_same_runs(uninterrupted, finished)
+
+
+def test_nothing_but_damaged_checkpoints(toy_city, finished, capsys):
+    for path in finished.glob("model/*.pth"):
+        path.write_bytes(path.read_bytes()[:1000])
+    before = snapshot(finished)
+    assert train(toy_city, "--resume", "auto") == 2
+    assert_one_line(capsys.readouterr().err, "run/model/last.pth: ", "none of the 3 checkpoint(s)", "--overwrite")
+    assert snapshot(finished) == before
+
+
+@pytest.mark.parametrize("damage", ["weights only", "other network", "other optimiser"])
 def test_a_checkpoint_that_cannot_be_resumed_is_named(toy_city, finished, capsys, damage):
     path = finished / "model" / "last.pth"
     content = read_checkpoint(path)
     settings = SETTINGS
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "weights only":
+    if damage == "weights only":
         torch.save({"state_dict": content["state_dict"]}, path)
     elif damage == "other network":
         settings = (*SETTINGS, "model.classes=20")

@@ -79,7 +79,7 @@ def console_command() -> str:
 
 def child_environment() -> dict[str, str]:
     """Environment of a child process: one thread each, the tests' modules importable."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
 
 
 def assert_same(left: Any, right: Any, where: str = "") -> None:

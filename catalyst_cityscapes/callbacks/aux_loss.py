@@ -1,5 +1,7 @@
 """Loss of the main head plus a weighted loss of the auxiliary head."""
 
+from typing import Any
+
 import torch
 from catalyst import dl
 from catalyst.core.callback import ICriterionCallback
@@ -28,6 +30,14 @@ class AuxLossWeighting(ICriterionCallback):
         """Empties the sums."""
         self._sums = torch.zeros(3, dtype=torch.float64, device=runner.engine.device)
         self._images = 0
+
+    def loader_state(self) -> dict[str, Any]:
+        """This process's sums."""
+        return {"sums": self._sums, "images": self._images}
+
+    def load_loader_state(self, state: dict[str, Any]) -> None:
+        """Restores `loader_state`."""
+        self._sums, self._images = state["sums"], state["images"]
 
     def on_batch_end(self, runner: dl.IRunner) -> None:
         """Puts `loss` (with graph) into `batch_metrics` and (main, aux, total) detached into `runner.losses`."""

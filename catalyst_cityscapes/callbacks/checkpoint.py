@@ -1,46 +1,40 @@
-"""Checkpoints in the official format, atomic, whose best really is the best."""
+"""Checkpoints in the official format, atomic, whose best really is the best; also in the middle of an epoch."""
 
 import math
-import os
-import re
-import shutil
+import time
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from catalyst import dl
 from catalyst.core.callback import CallbackOrder, ICheckpointCallback
 from torch import distributed
 
+from catalyst_cityscapes.checkpoint_folder import (
+    BEST,
+    LAST,
+    epoch_files,
+    link_atomically,
+    newest_intact,
+    remove_within,
+    resumable,
+    within_name,
+)
+from catalyst_cityscapes.disk_space import check_space, require_space
+from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
+from catalyst_cityscapes.training_state import process_state, training_state
 from semseg_ref.checkpoint import official_state_dict, save_checkpoint
-from semseg_ref.errors import OptionError, did_you_mean
-
-EPOCH_FILE = re.compile(r"train_epoch_(\d+)\.pth")
-
-
-def link_atomically(target: Path, name: str) -> None:
-    """Makes `name` in the target's folder the same file as `target` (hard link, or a copy where links do not exist)."""
-    temporary = target.with_name(name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(target, temporary)
-    except OSError:
-        shutil.copyfile(target, temporary)
-    os.replace(temporary, target.with_name(name))
-
-
-def epoch_files(folder: Path) -> dict[int, Path]:
-    """Complete `train_epoch_N.pth` files of a folder by N."""
-    found = ((EPOCH_FILE.fullmatch(path.name), path) for path in folder.glob("train_epoch_*.pth"))
-    return {int(match[1]): path for match, path in sorted(found, key=lambda item: item[1]) if match}
+from semseg_ref.errors import OptionError, PreemptedError, StorageError, did_you_mean
 
 
 class Checkpoint(ICheckpointCallback):
     """Writes `model/train_epoch_N.pth` (official format plus the training state) and the links `last.pth` and
-    `best.pth`.
+    `best.pth`; between two of them, every so many minutes or when a signal asks for it, one
+    `within_epoch_N_batch_B.pth`.
 
     A file is complete or absent: it is written under another name, synced and renamed. It comes after the schedule
-    and the logs of its epoch, so that nothing of a checkpointed epoch is missing after a crash.
+    and the logs of its epoch or step, so that nothing of a checkpointed step is missing after a crash. Within an
+    epoch, files are written only after an optimiser step, so that no gradients are pending, and each stays until
+    the next checkpoint is complete.
 
     Args:
         save_every: epochs between checkpoints; the last epoch is always saved.
@@ -49,6 +43,7 @@ class Checkpoint(ICheckpointCallback):
         loader: whose metric.
         minimize: True when less is better. Only finite values can be best.
         select: which checkpoint the test scores, `last` (the reference) or `best`.
+        every_minutes: longest time without a checkpoint, > 0; None: only whole epochs, and when a signal asks.
     """
 
     def __init__(
@@ -59,6 +54,7 @@ class Checkpoint(ICheckpointCallback):
         loader: str = "valid",
         minimize: bool = False,
         select: Literal["last", "best"] = "last",
+        every_minutes: float | None = None,
     ) -> None:
         super().__init__()
         self.order = CallbackOrder.Scheduler + 10
@@ -68,11 +64,14 @@ class Checkpoint(ICheckpointCallback):
             raise OptionError("select: best needs a metric to decide which is best")
         if save_every < 1 or keep < 1:
             raise OptionError(f"save_every and keep must be >= 1, got {save_every} and {keep}")
-        self.save_every, self.keep = save_every, keep
+        if every_minutes is not None and not 0 < every_minutes < math.inf:
+            raise OptionError(f"every_minutes: {every_minutes} is not > 0")
+        self.save_every, self.keep, self.every_minutes = save_every, keep, every_minutes
         self.metric, self.loader, self.minimize = metric, loader, minimize
         self.select = select
         self.best: float | None = None
         self.best_epoch: int | None = None
+        self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Best score so far and its epoch."""
@@ -82,14 +81,64 @@ class Checkpoint(ICheckpointCallback):
         """Restores `state_dict`."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
+    @property
+    def files_at_once(self) -> int:
+        """How many files there can be, with the one that is being written."""
+        return self.keep + 1 + (self.metric is not None) + (self.every_minutes is not None)
+
+    def check_before_run(self, runner: dl.IRunner) -> None:
+        """Asks for the disk space of all files before anything is written."""
+        require_space(runner.logdir / "model", runner.checkpoint_bytes, self.files_at_once)
+
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Starts the clock; puts links right that a crash kept from being made."""
+        self._saved_at = time.monotonic()
+        source = runner.resume
+        if source is None or not runner.engine.is_main_process or source.parent != runner.logdir / "model":
+            return
+        if runner.batches_done == 0 and source.name not in (LAST, BEST):
+            link_atomically(source, LAST)
+            if self.best_epoch == runner.epoch_step:
+                link_atomically(source, BEST)
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Saves between two optimiser steps, or during validation, where any process wants it."""
+        if runner.is_train_loader and not runner.optimizer_stepped:
+            return
+        # Beyond the batches that every process has, there is nobody to agree with.
+        if runner.iteration >= runner.common_batches:
+            return
+        asked = runner.agreement.exchange(self._wish(runner))
+        if asked == NOTHING:
+            return
+        path = self._save_within(runner)
+        if asked == STOP:
+            raise self._preempted(runner, path)
+
+    def _wish(self, runner: dl.IRunner) -> int:
+        if runner.signals.received is not None:
+            return STOP
+        due = self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        return SAVE if due and runner.engine.is_main_process else NOTHING
+
+    def _preempted(self, runner: dl.IRunner, path: Path) -> PreemptedError:
+        reason = runner.signals.received or "a signal to another process"
+        return PreemptedError(f"stopped by {reason}; saved {path}; go on with --resume auto")
+
     def on_epoch_end(self, runner: dl.IRunner) -> None:
         """Saves, links, prunes; all ranks wait for the main one."""
         improved = self._improved(runner)
         due = runner.epoch_step % self.save_every == 0 or runner.epoch_step == runner.num_epochs
-        if (due or improved) and runner.engine.is_main_process:
-            self._save(runner, improved, due)
-        if distributed.is_initialized():
-            distributed.barrier()
+        if due or improved:
+            runner.prepare_checkpoint()
+            if runner.engine.is_main_process:
+                self._save(runner, improved, due)
+            if distributed.is_initialized():
+                distributed.barrier()
+        asked = runner.agreement.exchange(self._wish(runner))
+        # A run that is at its end just ends; without a file of this epoch the next step saves.
+        if asked == STOP and due and runner.epoch_step < runner.num_epochs and not runner.need_early_stop:
+            raise self._preempted(runner, runner.logdir / "model" / LAST)
 
     def _improved(self, runner: dl.IRunner) -> bool:
         if self.metric is None or self.loader not in runner.epoch_metrics:
@@ -109,20 +158,47 @@ class Checkpoint(ICheckpointCallback):
 
     def _save(self, runner: dl.IRunner, improved: bool, due: bool) -> None:
         folder = runner.logdir / "model"
-        state = {
-            **runner.state_dict(),
-            "state_dict": official_state_dict(runner.network),
-            "torch": str(torch.__version__),
-        }
         path = folder / f"train_epoch_{runner.epoch_step}.pth"
-        save_checkpoint(path, state)
+        self._write(runner, path, training_state(runner))
         if improved:
-            link_atomically(path, "best.pth")
+            link_atomically(path, BEST)
         if not due:
             path.unlink()
             return
-        link_atomically(path, "last.pth")
+        link_atomically(path, LAST)
+        remove_within(folder)
         # Later epochs are there when a run goes on from an older checkpoint; they must not push out the new ones.
         files = {epoch: file for epoch, file in epoch_files(folder).items() if epoch <= runner.epoch_step}
         for epoch in sorted(files)[: -self.keep]:
             files[epoch].unlink()
+
+    def _save_within(self, runner: dl.IRunner) -> Path:
+        """All processes give their part, the main one writes; returns the file's path."""
+        runner.prepare_checkpoint()
+        batches = runner.iteration + 1 if runner.is_train_loader else runner.train_batches
+        epoch = runner.epoch_step - 1
+        path = runner.logdir / "model" / within_name((epoch, batches))
+        parts = runner.agreement.gather(
+            process_state(runner), runner.engine.is_main_process, runner.engine.num_processes
+        )
+        if parts is not None:
+            # In validation the training's part of the epoch is over, and validation starts again.
+            trained = None if runner.is_train_loader else dict(runner.epoch_metrics["train"])
+            position = {"epoch": epoch, "batches": batches, "train_metrics": trained, "processes": parts}
+            self._write(runner, path, {**training_state(runner), **position})
+            remove_within(path.parent, but=path)
+        if distributed.is_initialized():
+            distributed.barrier()
+        self._saved_at = time.monotonic()
+        return path
+
+    def _write(self, runner: dl.IRunner, path: Path, state: dict[str, Any]) -> None:
+        state = {**state, "state_dict": official_state_dict(runner.network)}
+        try:
+            check_space(path.parent, runner.checkpoint_bytes)
+            save_checkpoint(path, state)
+        except StorageError as error:
+            good, _ = newest_intact(resumable(path.parent)) if path.parent.is_dir() else (None, [])
+            known = f"the last good checkpoint is {good}" if good else "there is no earlier checkpoint"
+            raise StorageError(f"{error}; {known}; when there is room again, go on with --resume auto") from error
+        self._saved_at = time.monotonic()

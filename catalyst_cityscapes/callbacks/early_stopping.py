@@ -45,6 +45,10 @@ class EarlyStopping(Callback):
         """Restores `state_dict`."""
         self.best, self.bad_epochs = state["best"], state["bad_epochs"]
 
+    def on_experiment_start(self, runner: dl.IRunner) -> None:
+        """Stops a resumed run that had stopped already."""
+        runner.need_early_stop = self.bad_epochs >= self.patience
+
     def on_epoch_end(self, runner: dl.IRunner) -> None:
         """Compares and counts."""
         metrics = runner.epoch_metrics.get(self.loader)

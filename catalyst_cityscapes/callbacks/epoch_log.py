@@ -6,6 +6,9 @@ import os
 from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
 
+from catalyst_cityscapes.notices import warn
+from semseg_ref.train_log import append_rows, sync_file
+
 COLUMNS = ("epoch", "loader", "metric", "value")
 
 
@@ -36,7 +39,16 @@ class EpochLogging(Callback):
         """Writes the epoch's rows."""
         if not runner.engine.is_main_process:
             return
-        with open(self.path, "a", newline="") as file:
-            writer = csv.writer(file)
-            for loader, metrics in runner.epoch_metrics.items():
-                writer.writerows((runner.epoch_step, loader, name, repr(value)) for name, value in metrics.items())
+        if not self.path.is_file():
+            warn(f"{self.path}: is gone; a new one begins with epoch {runner.epoch_step}")
+        rows = [
+            (runner.epoch_step, loader, name, repr(value))
+            for loader, metrics in runner.epoch_metrics.items()
+            for name, value in metrics.items()
+        ]
+        append_rows(self.path, COLUMNS, rows)
+
+    def prepare_checkpoint(self, runner: dl.IRunner) -> None:
+        """Puts the rows on the disk before the checkpoint is."""
+        if runner.engine.is_main_process:
+            sync_file(self.path)

@@ -4,6 +4,7 @@ import torch
 from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
 
+from catalyst_cityscapes.notices import warn
 from semseg_ref.errors import OptionError
 from semseg_ref.train_log import IterationLog, IterationRecord
 
@@ -24,11 +25,12 @@ class IterationLogging(Callback):
         self.every = every
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
-        """Opens the file; a resumed run keeps the rows of finished epochs."""
+        """Opens the file; a resumed run keeps the rows of the steps that its checkpoint has behind it."""
         self._pending: list[tuple[int, int, float, float]] = []
         self._losses: list[torch.Tensor] = []
         if runner.engine.is_main_process:
-            self._log = IterationLog(runner.logdir / "iterations.csv", runner.epoch_step * runner.train_batches)
+            done = runner.epoch_step * runner.train_batches + runner.batches_done
+            self._log = IterationLog(runner.logdir / "iterations.csv", done)
 
     def on_batch_start(self, runner: dl.IRunner) -> None:
         """Notes the rates that this step will use."""
@@ -46,6 +48,13 @@ class IterationLogging(Callback):
         if len(self._losses) == self.every:
             self._flush(runner)
 
+    def prepare_checkpoint(self, runner: dl.IRunner) -> None:
+        """Writes the rest, so that the steps of a checkpoint are on the disk before it is."""
+        if self._losses:
+            self._flush(runner)
+        if runner.engine.is_main_process:
+            self._log.sync()
+
     def on_loader_end(self, runner: dl.IRunner) -> None:
         """Writes the rest."""
         if self._losses:
@@ -56,6 +65,8 @@ class IterationLogging(Callback):
         runner.engine.sum_reduce(table)
         losses = table[:, :3] / table[:, 3:] if runner.engine.num_processes > 1 else table[:, :3]
         if runner.engine.is_main_process:
+            if not self._log.path.is_file():
+                warn(f"{self._log.path}: is gone; a new one begins with iteration {self._pending[0][0]}")
             rows = zip(self._pending, losses.tolist(), strict=True)
             self._log.write(IterationRecord(*position, *values) for position, values in rows)
         self._pending, self._losses = [], []

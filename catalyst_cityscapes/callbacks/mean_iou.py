@@ -58,6 +58,14 @@ class MeanIoU(IMetricCallback):
         """Empties the matrix."""
         self.matrix = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=runner.engine.device)
 
+    def loader_state(self) -> dict[str, torch.Tensor]:
+        """This process's counts."""
+        return {"matrix": self.matrix}
+
+    def load_loader_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Restores `loader_state`."""
+        self.matrix = state["matrix"]
+
     def on_batch_end(self, runner: dl.IRunner) -> None:
         """Adds the batch's arg-max map."""
         prediction = prediction_of(runner.batch)
@@ -91,6 +99,14 @@ class BatchMeanIoU(IMetricCallback):
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Empties the sum."""
         self._sum = torch.zeros(2, dtype=torch.float64, device=runner.engine.device)
+
+    def loader_state(self) -> dict[str, torch.Tensor]:
+        """This process's sum."""
+        return {"sum": self._sum}
+
+    def load_loader_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Restores `loader_state`."""
+        self._sum = state["sum"]
 
     def on_batch_end(self, runner: dl.IRunner) -> None:
         """Adds this batch's own mean IoU."""

@@ -25,7 +25,7 @@ class Progress(Callback):
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Starts the bar and the clock."""
-        self._start = time.time()
+        self._start, self._first = time.time(), runner.iteration + 1
         self._bar = None
         if runner.engine.is_main_process and sys.stderr.isatty():
             title = f"{runner.loader_key} {runner.epoch_step}/{runner.num_epochs}"
@@ -41,7 +41,7 @@ class Progress(Callback):
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             self._bar.update(done - self._bar.n)
             return
-        speed = (time.time() - self._start) / done
+        speed = (time.time() - self._start) / (done - self._first)
         rate = f" lr {runner.optimizer.param_groups[0]['lr']:.3g}" if runner.is_train_loader else ""
         print(
             f"{runner.loader_key} epoch {runner.epoch_step}/{runner.num_epochs} step {done}/{runner.loader_batch_len} "

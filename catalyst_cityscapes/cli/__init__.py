@@ -1,4 +1,5 @@
-"""`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2."""
+"""`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2; a run that had to stop has a
+code of its own."""
 
 import importlib
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from semseg_ref.errors import InputError, did_you_mean, one_line
+from semseg_ref.errors import InputError, RunStopError, did_you_mean, one_line
 
 COMMANDS = {
     "prepare": "catalyst_cityscapes.cli.prepare",
@@ -28,16 +29,23 @@ COMMANDS = {
 
 @contextmanager
 def _exit_in_one_line() -> Iterator[None]:
+    code = 2
     try:
         yield
     except InputError as error:
         message = one_line(error)
+    except RunStopError as error:
+        message, code = one_line(error), error.exit_code
     except click.UsageError as error:
         message = f"{error.format_message()} (--help shows the usage)"
     else:
         return
     click.echo(f"catalyst-dl: error: {message}", err=True)
-    sys.exit(2)
+    if "torch" in sys.modules:
+        from semseg_ref.distributed import leave_processes
+
+        leave_processes(code)
+    sys.exit(code)
 
 
 class InputErrorGroup(click.Group):

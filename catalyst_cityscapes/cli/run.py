@@ -1,14 +1,15 @@
 """`catalyst-dl run`: trains a recipe."""
 
-import os
 from pathlib import Path
 
 import click
 
+from catalyst_cityscapes.checkpoint_folder import newest_intact, position_of, resumable
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
+from catalyst_cityscapes.notices import is_main, warn
 from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_yaml, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import newest_checkpoint, open_run_folder, refuse_existing_run, to_yaml
+from catalyst_cityscapes.recipe.snapshot import open_run_folder, refuse_existing_run, to_yaml
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
 from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
 from semseg_ref.distributed import leave_processes
@@ -18,6 +19,12 @@ from semseg_ref.errors import CheckpointError, InputError
 @click.command()
 @recipe_arguments
 @click.option("--resume", metavar="auto|FILE", help="Go on from a checkpoint; auto: the run folder's last, if any.")
+@click.option(
+    "--allow-changed",
+    multiple=True,
+    metavar="KEY",
+    help="With --resume: this key of the recipe may differ from the checkpoint's; may be given more than once.",
+)
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds another run's checkpoints.")
 @click.option("--control", is_flag=True, help="Run the same recipe without Catalyst, on the control arm (semseg_ref).")
 @click.option("--show", is_flag=True, help="Print the merged, checked recipe and stop.")
@@ -27,6 +34,7 @@ def run(
     more: tuple[str, ...],
     trusted: tuple[str, ...],
     resume: str | None,
+    allow_changed: tuple[str, ...],
     overwrite: bool,
     control: bool,
     show: bool,
@@ -36,6 +44,9 @@ def run(
     CONFIG is a recipe, a plain Catalyst 22 config (runner: and run:), or an official semseg config (.yaml with
     DATA, TRAIN, TEST), which is translated and shown. Several processes: torchrun --no-python --nproc_per_node N
     catalyst-dl run ...
+
+    Exit codes: 0 done, 2 bad input, 3 the loss is no longer a number, 74 a checkpoint could not be written, 75 stopped
+    by SIGTERM or SIGUSR1 and saved (go on with --resume auto), 130 Ctrl-C. torchrun makes 1 of every code but 0.
     """
     files, assignments = split_arguments(configs, settings, more)
     if not files:
@@ -46,13 +57,13 @@ def run(
     if "runner" in first and "run" in first:
         from catalyst_cityscapes.cli.stock import run_stock
 
-        _refuse(control=control, resume=bool(resume), show=show, overwrite=overwrite)
+        _refuse(control=control, resume=bool(resume), show=show, overwrite=overwrite, allow_changed=bool(allow_changed))
         run_stock(files, assignments, trusted)
         leave_processes()
         return
     if is_official(first):
         recipe = _official(files, assignments)
-        if _is_main():
+        if is_main():
             click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
     else:
         recipe = resolve_recipe(load_layers(files, assignments), trusted)
@@ -60,19 +71,21 @@ def run(
         if not is_official(first):
             click.echo(to_yaml(recipe), nl=False)
         return
-    resume_from = _resume_path(recipe, resume)
+    if allow_changed and (resume is None or control):
+        raise InputError("--allow-changed: goes with --resume, and not with --control")
+    resume_from = _resume_path(recipe, resume, whole_epochs=control)
     refuse_existing_run(recipe, resume_from, overwrite)
     if control:
         _run_control(recipe, resume_from)
     else:
-        _run_catalyst(recipe, resume_from)
+        _run_catalyst(recipe, resume_from, allow_changed if resume_from else ())
     leave_processes()
 
 
 def _refuse(**given: bool) -> None:
     for option, is_given in given.items():
         if is_given:
-            raise InputError(f"--{option}: works with recipes, not with a plain Catalyst config")
+            raise InputError(f"--{option.replace('_', '-')}: works with recipes, not with a plain Catalyst config")
 
 
 def _official(files: list[str], assignments: list[str]) -> Recipe:
@@ -86,20 +99,11 @@ def _official(files: list[str], assignments: list[str]) -> Recipe:
     return official_to_recipe(cfg, path.stem, f"exp/{path.stem}")
 
 
-def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _resume_path(recipe: Recipe, resume: str | None) -> Path | None:
+def _resume_path(recipe: Recipe, resume: str | None, whole_epochs: bool) -> Path | None:
     if resume is None:
         return None
     if resume == "auto":
-        found = newest_checkpoint(Path(recipe.experiment.logdir))
-        if _is_main():
-            click.echo(
-                f"resuming from {found}" if found else f"{recipe.experiment.logdir}: no checkpoint yet, starting anew"
-            )
-        return found
+        return _newest(Path(recipe.experiment.logdir), whole_epochs)
     if not Path(resume).is_file():
         raise CheckpointError(
             f"--resume {resume}: no such checkpoint; 'auto' takes {recipe.experiment.logdir}/model/last.pth"
@@ -107,16 +111,37 @@ def _resume_path(recipe: Recipe, resume: str | None) -> Path | None:
     return Path(resume)
 
 
-def _run_catalyst(recipe: Recipe, resume: Path | None) -> None:
+def _newest(logdir: Path, whole_epochs: bool) -> Path | None:
+    candidates = resumable(logdir / "model")
+    if whole_epochs:
+        candidates = [path for path in candidates if (position_of(path) or (0, 0))[1] == 0]
+    if not candidates:
+        if is_main():
+            click.echo(f"{logdir}: no checkpoint yet, starting anew")
+        return None
+    found, damages = newest_intact(candidates)
+    if found is None:
+        raise CheckpointError(
+            f"{damages[0]}; none of the {len(damages)} checkpoint(s) in {logdir}/model can be used; start anew with "
+            "--overwrite"
+        )
+    for damage in damages:
+        warn(f"{damage}; taking the one before it")
+    if is_main():
+        click.echo(f"resuming from {found}")
+    return found
+
+
+def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str, ...]) -> None:
     from catalyst_cityscapes.engine import close_processes
     from catalyst_cityscapes.runner import SegmentationRunner
 
-    runner = SegmentationRunner(recipe, resume, prepare=lambda: open_run_folder(recipe, resume))
+    runner = SegmentationRunner(recipe, resume, lambda: open_run_folder(recipe, resume), allow_changed)
     try:
         runner.run()
     finally:
         close_processes()
-    if _is_main():
+    if is_main():
         click.echo(f"done: {recipe.experiment.logdir}; score it with: bash tool/test_cat.sh")
 
 

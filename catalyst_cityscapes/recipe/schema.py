@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 
 from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol, whole
@@ -66,10 +66,14 @@ class Sampling(Section):
 
 
 class Engine(Section):
-    """Device and arithmetic. `fp32` is true float32; `tf32` lets convolutions and products use TF32."""
+    """Device and arithmetic. `fp32` is true float32; `tf32` lets convolutions and products use TF32.
+
+    `timeout_minutes` is how long a process waits for the others before it gives the run up.
+    """
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    timeout_minutes: PositiveFloat = 30.0
 
 
 class Validation(Section):

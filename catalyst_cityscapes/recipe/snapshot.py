@@ -14,6 +14,7 @@ import cv2
 import torch
 import yaml
 
+from catalyst_cityscapes.checkpoint_folder import remove_leftovers, resumable
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import create_folder, replace_atomically
@@ -80,28 +81,16 @@ def environment() -> dict[str, Any]:
     }
 
 
-def newest_checkpoint(logdir: Path) -> Path | None:
-    """The checkpoint that `--resume auto` goes on from, or None: `last.pth`, of the control arm its highest epoch."""
-    folder = logdir / "model"
-    if (folder / "last.pth").is_file():
-        return folder / "last.pth"
-    # Only the control arm logs into this folder. A Catalyst run's first file counts when it is linked as the last.
-    if not (folder / "iterations.csv").is_file():
-        return None
-    files = [path for path in folder.glob("train_epoch_*.pth") if path.stem.rpartition("_")[2].isdecimal()]
-    return max(files, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
-
-
 def refuse_existing_run(recipe: Recipe, resume: Path | None, overwrite: bool) -> None:
     """Reads only, so every process may ask before anything is built.
 
     Raises:
         InputError: the folder holds another run's checkpoints and neither `resume` nor `overwrite` is given.
     """
-    existing = newest_checkpoint(Path(recipe.experiment.logdir))
-    if existing is not None and resume is None and not overwrite:
+    existing = resumable(Path(recipe.experiment.logdir) / "model")
+    if existing and resume is None and not overwrite:
         raise InputError(
-            f"{existing}: this folder already holds a run; go on with --resume auto, start anew with --overwrite, "
+            f"{existing[0]}: this folder already holds a run; go on with --resume auto, start anew with --overwrite, "
             "or choose another --set experiment.name=NAME"
         )
 
@@ -110,9 +99,10 @@ def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
     """Creates the run folder and writes `recipe.yml` and `environment.json`.
 
     The main process calls it after everything was built and checked, and before the first step. A run that does not
-    resume removes the checkpoints of an earlier one.
+    resume removes the checkpoints of an earlier one, and both remove what a killed process left half written.
     """
     logdir = create_folder(recipe.experiment.logdir)
+    remove_leftovers(logdir)
     if resume is None:
         for path in (logdir / "model").glob("*.pth"):
             path.unlink()

@@ -4,10 +4,10 @@ A recipe is what the control arm can run exactly when translating it to the offi
 again; every key that does not come back is named.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from catalyst_cityscapes.recipe.changes import differences, is_below
 from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.config import CfgNode
@@ -21,7 +21,7 @@ ADAPTERS = {
 }
 OFFICIAL_SECTIONS = {"DATA", "TRAIN", "TEST"}
 # What the control arm does not do and what changes no number it trains: logs, progress, and where files go.
-NEUTRAL = {
+NEUTRAL = (
     "expected",
     "experiment.logdir",
     "experiment.name",
@@ -29,12 +29,16 @@ NEUTRAL = {
     "callbacks.epoch_log",
     "callbacks.progress",
     "callbacks.mean_iou",
+    "callbacks.checkpoint.every_minutes",
     "callbacks.checkpoint.keep",
+    "callbacks.determinism",
+    "callbacks.watch",
     "data.test_list",
     "engine.device",
+    "engine.timeout_minutes",
     "protocol.name",
     "sampling.persistent_workers",
-}
+)
 
 # Official options that a recipe has no key for; leaving them out in silence would train something else.
 NO_COUNTERPART = {
@@ -140,7 +144,7 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
     """
     cfg = _official_candidate(recipe)
     again = official_to_recipe(cfg, recipe.experiment.name, recipe.experiment.logdir)
-    differing = [path for path in _differences(_plain(recipe), _plain(again)) if not _is_neutral(path)]
+    differing = [path for path in differences(_plain(recipe), _plain(again)) if not is_below(path, NEUTRAL)]
     if differing:
         more = f" (and {len(differing) - 1} more: {', '.join(differing[1:4])})" if len(differing) > 1 else ""
         raise InputError(
@@ -151,22 +155,6 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", by_alias=True)
-
-
-def _is_neutral(path: str) -> bool:
-    return any(path == name or path.startswith(name + ".") for name in NEUTRAL)
-
-
-def _differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in {**left, **right}:
-            inner = f"{path}.{key}" if path else str(key)
-            if key in left and key in right:
-                yield from _differences(left[key], right[key], inner)
-            else:
-                yield inner
-    elif left != right:
-        yield path
 
 
 def _official_candidate(recipe: Recipe) -> CfgNode:

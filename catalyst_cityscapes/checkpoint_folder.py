@@ -1,0 +1,114 @@
+"""The folder `model` of a run: names of checkpoints, which is newer, links, what a crash left behind.
+
+`train_epoch_N.pth` holds N whole epochs, `within_epoch_N_batch_B.pth` the state after B batches of epoch N (counted
+from 1), and `last.pth` is the same file as the newest of the first kind.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from semseg_ref.checkpoint_file import read_checkpoint
+from semseg_ref.checkpoint_integrity import check_integrity
+from semseg_ref.errors import CheckpointError
+
+EPOCH_FILE = re.compile(r"train_epoch_(\d+)\.pth")
+WITHIN_FILE = re.compile(r"within_epoch_(\d+)_batch_(\d+)\.pth")
+LAST, BEST = "last.pth", "best.pth"
+Position = tuple[int, int]
+"""(whole epochs, batches of the next one)."""
+
+
+def within_name(position: Position) -> str:
+    """File name of a checkpoint in the middle of an epoch."""
+    return f"within_epoch_{position[0] + 1}_batch_{position[1]}.pth"
+
+
+def position_of(path: Path) -> Position | None:
+    """What a checkpoint's name says; None for any other name."""
+    if match := EPOCH_FILE.fullmatch(path.name):
+        return int(match[1]), 0
+    if match := WITHIN_FILE.fullmatch(path.name):
+        return int(match[1]) - 1, int(match[2])
+    return None
+
+
+def epoch_files(folder: Path) -> dict[int, Path]:
+    """Complete `train_epoch_N.pth` files of a folder by N, ascending."""
+    found = ((EPOCH_FILE.fullmatch(path.name), path) for path in folder.glob("train_epoch_*.pth"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def resumable(folder: Path) -> list[Path]:
+    """Checkpoints that a run can go on from, the newest first; damaged ones too.
+
+    `last.pth` says where the run is. Epochs beyond it are of a branch that was left, when somebody went on from an
+    older file.
+    """
+    named = [(position, path) for path in folder.glob("*.pth") if (position := position_of(path)) is not None]
+    named.sort(reverse=True)
+    last = folder / LAST
+    if not last.is_file():
+        return [path for _, path in named]
+    position = next((position for position, path in named if path.samefile(last)), None) or _read_position(last)
+    if position is None:
+        return [last, *(path for _, path in named)]
+    newer = [path for other, path in named if other > position and other[1]]
+    older = [path for other, path in named if other < position]
+    return [*newer, last, *older]
+
+
+def _read_position(path: Path) -> Position | None:
+    try:
+        content = read_checkpoint(path)
+    except CheckpointError:
+        return None
+    epoch = content.get("epoch") if isinstance(content, dict) else None
+    return (epoch, 0) if isinstance(epoch, int) else None
+
+
+def newest_intact(paths: list[Path]) -> tuple[Path | None, list[str]]:
+    """The first file whose bytes are as they were written, and what is wrong with those before it."""
+    damages = []
+    for path in paths:
+        try:
+            check_integrity(path)
+        except CheckpointError as error:
+            damages.append(str(error))
+        else:
+            return path, damages
+    return None, damages
+
+
+def link_atomically(target: Path, name: str) -> None:
+    """Makes `name` in the target's folder the same file as `target` (hard link, or a copy where links do not exist)."""
+    temporary = target.with_name(name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(target, temporary)
+    except OSError:
+        shutil.copyfile(target, temporary)
+    os.replace(temporary, target.with_name(name))
+
+
+def remove_within(folder: Path, but: Path | None = None) -> None:
+    """Removes checkpoints in the middle of an epoch, all but one; called when a newer checkpoint is complete."""
+    for path in folder.glob("within_epoch_*.pth"):
+        if WITHIN_FILE.fullmatch(path.name) and path != but:
+            path.unlink(missing_ok=True)
+
+
+def remove_leftovers(logdir: Path) -> None:
+    """Removes the temporary files of a process that was killed while it wrote; only one run uses a folder at a time."""
+    for pattern in ("*.tmp", ".*.tmp", "model/*.tmp"):
+        for path in logdir.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def occupied(folder: Path) -> int:
+    """Bytes of all checkpoints of a folder; a file with several names counts once."""
+    files = {
+        (status.st_dev, status.st_ino): status.st_size for status in (path.stat() for path in folder.glob("*.pth"))
+    }
+    return sum(files.values())

@@ -1,0 +1,113 @@
+"""What may differ between a checkpoint's recipe and the one that goes on from it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from semseg_ref.errors import CheckpointError, InputError
+
+# Where files are and what is shown or kept: no number depends on them, and nobody needs to be told.
+FREE = (
+    "callbacks.checkpoint.every_minutes",
+    "callbacks.checkpoint.keep",
+    "callbacks.checkpoint.save_every",
+    "callbacks.determinism",
+    "callbacks.epoch_log",
+    "callbacks.iteration_log",
+    "callbacks.progress",
+    "callbacks.watch",
+    "data.colors",
+    "data.names",
+    "data.test_list",
+    "engine.timeout_minutes",
+    "expected",
+    "experiment.logdir",
+    "experiment.name",
+    "protocol",
+    "sampling.persistent_workers",
+    "sampling.workers",
+)
+# Allowed, each with what it does.
+TOLD = {
+    "callbacks.checkpoint.select": "another checkpoint will be tested",
+    "callbacks.mean_iou": "the log's scores are counted otherwise from here on",
+    "data.root": "the images must be the same ones",
+    "data.val_list": "validation is on other images from here on",
+    "engine.device": "the last bits differ between devices",
+    "experiment.epochs": "the schedule is stretched or cut from here on, so this is no longer the run of either length",
+    "validation": "epochs are validated otherwise from here on",
+}
+
+
+def differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
+    """Key paths at which two nested mappings differ; a key that only one of them has is one path."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in {**left, **right}:
+            inner = f"{path}.{key}" if path else str(key)
+            if key in left and key in right:
+                yield from differences(left[key], right[key], inner)
+            else:
+                yield inner
+    elif left != right:
+        yield path
+
+
+def is_below(path: str, names: Sequence[str]) -> bool:
+    """Whether a key path is one of `names` or lies below one."""
+    return any(path == name or path.startswith(name + ".") for name in names)
+
+
+def check_changes(
+    before: dict[str, Any] | None, now: dict[str, Any], path: object, allowed: Sequence[str] = ()
+) -> list[str]:
+    """Compares the recipe in a checkpoint with the one that is to go on from it.
+
+    Args:
+        before: the checkpoint's recipe, None where it has none (an official checkpoint).
+        now: this run's, as JSON values.
+        path: of the checkpoint, for messages.
+        allowed: key paths that may differ all the same.
+
+    Returns:
+        One line for each difference that is worth telling.
+
+    Raises:
+        CheckpointError: naming the key paths that make it another training.
+        InputError: an allowed key path that does not differ.
+    """
+    if before is None:
+        return ["it holds no recipe, so nobody knows whether this run's is the same"]
+    changed = list(differences(before, now))
+    for name in allowed:
+        if not any(is_below(other, [name]) for other in changed):
+            raise InputError(f"--allow-changed {name}: is as it was{_of_these(changed)}")
+    refused = [name for name in changed if not is_below(name, (*FREE, *TOLD, *allowed))]
+    if refused:
+        shown = ", ".join(_described(name, before, now) for name in refused[:3])
+        more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+        raise CheckpointError(
+            f"{path}: was made with another recipe: {shown}{more}; restore the old value, start a new run with "
+            f"--set experiment.name=NAME, or go on all the same with --allow-changed {refused[0]}"
+        )
+    told = [name for name in changed if not is_below(name, FREE)]
+    return [f"{_described(name, before, now)}: {_consequence(name)}" for name in told]
+
+
+def _of_these(changed: list[str]) -> str:
+    return f"; changed: {', '.join(changed[:5])}" if changed else "; nothing changed"
+
+
+def _consequence(path: str) -> str:
+    return next((what for name, what in TOLD.items() if is_below(path, [name])), "allowed; this is another training")
+
+
+def _described(path: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    return f"{path} ({_value(before, path)}, now {_value(now, path)})"
+
+
+def _value(content: Any, path: str) -> str:
+    for key in path.split("."):
+        if not isinstance(content, dict) or key not in content:
+            return "absent"
+        content = content[key]
+    text = str(content)
+    return text if len(text) <= 40 else text[:37] + "..."

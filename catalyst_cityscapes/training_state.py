@@ -1,0 +1,128 @@
+"""What a checkpoint holds beside the weights, and going on from it, also in the middle of an epoch.
+
+With named random streams every draw follows from its position, so that the position is enough. Only unseeded runs and
+the reference's own order and augmentation need generators' states, one of each process.
+"""
+
+import functools
+import hashlib
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from catalyst_cityscapes.notices import warn
+from catalyst_cityscapes.recipe.changes import check_changes
+from catalyst_cityscapes.training_set import data_streams
+from semseg_ref.checkpoint import check_training_state
+from semseg_ref.checkpoint_file import read_checkpoint
+from semseg_ref.checkpoint_integrity import check_integrity
+from semseg_ref.errors import CheckpointError
+from semseg_ref.random_state import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.runner import SegmentationRunner
+
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "catalyst", "accelerate")
+OWN_PACKAGES = ("catalyst_cityscapes", "semseg_ref")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on; `code` is a digest of this project's own files."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for package in OWN_PACKAGES for path in (root / package).rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    found = {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
+    """State at the end of an epoch, of plain types only, without the weights."""
+    callbacks = {name: c.state_dict() for name, c in runner.callbacks.items() if hasattr(c, "state_dict")}
+    optimizer = getattr(runner.optimizer, "optimizer", runner.optimizer)
+    return {
+        "epoch": runner.epoch_step,
+        "optimizer": optimizer.state_dict(),
+        "scaler": runner.engine.scaler.state_dict() if runner.engine.scaler is not None else None,
+        "callbacks": callbacks,
+        "seed": runner.recipe.experiment.seed,
+        "catalyst_seed": runner.seed,
+        "world_size": runner.engine.num_processes,
+        "recipe": runner.recipe.model_dump(mode="json", by_alias=True),
+        "versions": versions(),
+    }
+
+
+def process_state(runner: "SegmentationRunner") -> dict[str, Any]:
+    """What only this process knows in the middle of an epoch: sums of its batches, its generators, its order."""
+    callbacks = {name: c.loader_state() for name, c in runner.callbacks.items() if hasattr(c, "loader_state")}
+    leaves_draws = runner.streams is None or data_streams(runner.recipe) is None
+    return {
+        "callbacks": callbacks,
+        "random": random_state() if leaves_draws else None,
+        "order": list(runner.loaders["train"].sampler.order) if leaves_draws else None,
+    }
+
+
+def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -> None:
+    """Takes `process_state` up again, after the loader's callbacks were started and before its first batch."""
+    for name, values in state["callbacks"].items():
+        if name in runner.callbacks and hasattr(runner.callbacks[name], "load_loader_state"):
+            values = {
+                key: v.to(runner.engine.device) if isinstance(v, torch.Tensor) else v for key, v in values.items()
+            }
+            runner.callbacks[name].load_loader_state(values)
+    if state["random"] is None:
+        return
+    # Once so that loader processes do not repeat the draws of the epoch's beginning, and once more because starting
+    # them draws their seed.
+    set_random_state(state["random"])
+    sampler = runner.loaders["train"].sampler
+    start = runner.iteration + 1
+    sampler.start_at(
+        start * runner.loaders["train"].batch_size, state["order"], lambda: set_random_state(state["random"])
+    )
+
+
+def read_training_state(runner: "SegmentationRunner", path: Path, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """A checkpoint's content, when this run can go on from it; tells what differs.
+
+    Raises:
+        CheckpointError: damaged, no training state, of another recipe, or of another number of processes in the
+            middle of an epoch.
+    """
+    check_integrity(path)
+    content = read_checkpoint(path)
+    check_training_state(content, path, within_epoch=True)
+    recipe = runner.recipe.model_dump(mode="json", by_alias=True)
+    notes = check_changes(content.get("recipe"), recipe, path, allowed)
+    notes += _check_processes(content, runner.engine.num_processes, path)
+    before, now = content.get("versions", {}), versions()
+    notes += [f"{name} was {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    for note in notes:
+        warn(f"{path}: {note}")
+    return content
+
+
+def _check_processes(content: dict[str, Any], world_size: int, path: Path) -> list[str]:
+    before = content.get("world_size", world_size)
+    if before == world_size:
+        return []
+    if content.get("batches"):
+        raise CheckpointError(
+            f"{path}: was made in the middle of an epoch by {before} process(es), and here are {world_size}; start "
+            f"{before}, or go on from a whole epoch with --resume {path.parent}/last.pth"
+        )
+    return [
+        f"was made by {before} process(es), now {world_size}: batch statistics, dropout and losses are those of other "
+        "shares of a batch from here on"
+    ]
