@@ -108,15 +108,13 @@ def lost_process(error: BaseException, place: str, timeout_minutes: float) -> Lo
         None for any other error.
     """
     text = " ".join(str(error).split())
-    is_collective = (
-        isinstance(error, RuntimeError) and distributed.is_initialized() and ("gloo" in text or "NCCL" in text)
-    )
-    if not isinstance(error, (LostProcessError, distributed.DistError)) and not is_collective:
+    of_backend = isinstance(error, RuntimeError) and distributed.is_initialized() and ("gloo" in text or "NCCL" in text)
+    if not of_backend and not isinstance(error, (LostProcessError, distributed.DistError)):
         return None
     rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     return LostProcessError(
-        f"process {rank} of {world}, {place}: another process is gone, or did not answer for {timeout_minutes:g} minutes; "
-        f"its own message says why, if it had the time ({text[:120]})"
+        f"process {rank} of {world}, {place}: another process is gone, or did not answer for {timeout_minutes:g} "
+        f"minutes; its own message says why, if it had the time ({text[:120]})"
     )
 
 

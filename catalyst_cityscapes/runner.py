@@ -83,6 +83,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         """How validation images are predicted; None is the centre crop."""
         self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
         """Set by `GradientStep`: whether this batch stepped, steps since the start of the training, steps per epoch."""
+        self.skip_batch = False
+        """Set by a callback before the backward pass, by all ranks alike: this batch gives no gradient."""
         self.batches_done = 0
         """Batches of the coming epoch that the checkpoint to resume from has behind it."""
         self.signals = StopSignals()

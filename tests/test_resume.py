@@ -31,7 +31,7 @@ one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 SETTINGS = (
     *SMALL, "experiment.epochs=3", "validation.every=1", "callbacks.checkpoint.metric=loss",
     "callbacks.checkpoint.minimize=true", "callbacks.iteration_log.every=1",
-    "callbacks.early_stopping._target_=catalyst_cityscapes.callbacks.EarlyStopping",
+    "callbacks.early_stopping._target_=catalyst_cityscapes.callbacks.EarlyStopping", "callbacks.watch=null",
 )  # fmt: skip
 OTHER_COMPONENTS = (
     *SETTINGS, "sampling.batch_size=1", "sampling.workers=1", "callbacks.gradient_step.accumulation_steps=2",

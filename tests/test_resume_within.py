@@ -17,8 +17,9 @@ from semseg_ref.errors import CheckpointError
 from semseg_ref.sampling import EpochSampler
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
-# Five steps an epoch, three validation batches, and a log that is flushed in the middle.
-STEPS = ("sampling.batch_size=1", "validation.batch_size=1", "callbacks.iteration_log.every=3")
+# Five steps an epoch, three validation batches, a log that is flushed in the middle, and no warnings.
+STEPS = ("sampling.batch_size=1", "validation.batch_size=1", "callbacks.iteration_log.every=3",
+         "callbacks.watch=null")  # fmt: skip
 PREEMPTED = 75
 
 

@@ -24,25 +24,30 @@ class GradientStep(IBackwardCallback, IOptimizerCallback):
         if accumulation_steps < 1:
             raise OptionError(f"accumulation_steps: {accumulation_steps} is not >= 1")
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+        self._has_gradients = False
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Tells the runner how many optimiser steps an epoch has, for the schedules."""
         runner.steps_per_epoch = -(-runner.train_batches // self.accumulation_steps)
 
     def on_batch_end(self, runner: dl.IRunner) -> None:
-        """Backward, and a step where the group is complete."""
+        """Backward, and a step where the group is complete; a batch that is left out gives no gradient."""
         if not runner.is_train_loader:
             return
         k, i = self.accumulation_steps, runner.iteration
         loss = runner.batch_metrics["loss"]
         group_size = min(k, runner.train_batches - i // k * k)
-        runner.engine.backward(loss if group_size == 1 else loss / group_size)
+        if not runner.skip_batch:
+            runner.engine.backward(loss if group_size == 1 else loss / group_size)
+            self._has_gradients = True
         runner.batch_metrics["loss"] = loss.detach()
         runner.optimizer_stepped = (i + 1) % k == 0 or i + 1 == runner.train_batches
-        if runner.optimizer_stepped:
+        if runner.optimizer_stepped and self._has_gradients:
             if self.clip_norm is not None:
                 runner.engine.unscale_gradients(runner.optimizer)
                 clip_grad_norm_(runner.network.parameters(), self.clip_norm)
             runner.optimizer.step()
             runner.optimizer.zero_grad()
+            self._has_gradients = False
+        if runner.optimizer_stepped:
             runner.optimizer_steps = (runner.epoch_step - 1) * runner.steps_per_epoch + i // k + 1

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from semseg_ref.errors import InputError, RunStopError, did_you_mean, one_line
+from catalyst_cityscapes.notices import is_main
+from semseg_ref.errors import InputError, LostProcessError, RunStopError, did_you_mean, one_line
 
 COMMANDS = {
     "prepare": "catalyst_cityscapes.cli.prepare",
@@ -29,18 +30,21 @@ COMMANDS = {
 
 @contextmanager
 def _exit_in_one_line() -> Iterator[None]:
-    code = 2
+    code, is_told = 2, True
     try:
         yield
     except InputError as error:
         message = one_line(error)
     except RunStopError as error:
         message, code = one_line(error), error.exit_code
+        # All processes stop for the same reason, but each lost another one at a step of its own.
+        is_told = is_main() or isinstance(error, LostProcessError)
     except click.UsageError as error:
         message = f"{error.format_message()} (--help shows the usage)"
     else:
         return
-    click.echo(f"catalyst-dl: error: {message}", err=True)
+    if is_told:
+        click.echo(f"catalyst-dl: error: {message}", err=True)
     if "torch" in sys.modules:
         from semseg_ref.distributed import leave_processes
 

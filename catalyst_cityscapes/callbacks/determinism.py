@@ -1,0 +1,27 @@
+"""`determinism.json`: which operations without a deterministic form a run's steps have."""
+
+import json
+
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder
+
+from catalyst_cityscapes.determinism import ledger, undeterministic_operations
+from semseg_ref.evaluation import replace_atomically
+
+
+class DeterminismLedger(Callback):
+    """Writes the ledger after the first training step of each start; changes no number, costs a step of two images."""
+
+    def __init__(self) -> None:
+        super().__init__(order=CallbackOrder.External)
+        self._is_written = False
+
+    def on_batch_end(self, runner: dl.IRunner) -> None:
+        """Looks once."""
+        if self._is_written or not runner.is_train_loader:
+            return
+        self._is_written = True
+        operations = undeterministic_operations(runner)
+        if runner.engine.is_main_process:
+            text = json.dumps(ledger(runner, operations), indent=1) + "\n"
+            replace_atomically(runner.logdir / "determinism.json", lambda file: file.write(text.encode()))

@@ -1,0 +1,99 @@
+"""Which operations of a training step have no deterministic form, and what can be promised of its numbers."""
+
+import copy
+import os
+import re
+import warnings
+from typing import Any
+
+import cv2
+import torch
+from catalyst import dl
+
+from catalyst_cityscapes.training_set import data_streams
+from semseg_ref.random_state import random_state, set_random_state
+
+PROBE_IMAGES = 2
+"""The fewest that PSPNet's batch norm over a single pixel can train on."""
+
+_NAMED = re.compile(r"^(\S+) does not have a deterministic implementation")
+_CUBLAS = re.compile(r"CUBLAS_WORKSPACE_CONFIG")
+
+
+def undeterministic_operations(runner: dl.IRunner) -> list[str]:
+    """Runs one more training step, forward and backward, on a copy of the network and notes what torch warns of.
+
+    The copy is thrown away and the generators are put back, so that the training goes on as if nothing had been. Under
+    several processes all of them must call it, since synchronised batch norm waits for the others.
+    """
+    state = random_state()
+    was_on, was_warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    network = copy.deepcopy(runner.network)
+    images, target = runner.batch["features"][:PROBE_IMAGES], runner.batch["targets"][:PROBE_IMAGES]
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        with warnings.catch_warnings(record=True) as caught, torch.enable_grad():
+            warnings.simplefilter("always")
+            with runner.engine.autocast():
+                main, aux = network(images)
+                loss = runner.criterion(main, target)
+                if aux is not None:
+                    loss = loss + runner.criterion(aux, target)
+            loss.backward()
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=was_warn_only)
+        set_random_state(state)
+    return operations_in([str(entry.message) for entry in caught])
+
+
+def operations_in(messages: list[str]) -> list[str]:
+    """Names of operations in torch's warnings, each once, sorted."""
+    names = {match[1] for message in messages if (match := _NAMED.match(message))}
+    if any(_CUBLAS.search(message) for message in messages):
+        names.add("cuBLAS matrix products (CUBLAS_WORKSPACE_CONFIG is not set)")
+    return sorted(names)
+
+
+def promise(runner: dl.IRunner, operations: list[str]) -> tuple[str, str]:
+    """`bitwise`, `numeric` or `statistical`, and why."""
+    if runner.streams is None or data_streams(runner.recipe) is None:
+        return "statistical", "draws are left to the generators (experiment.seed or sampling.seed_stream)"
+    if runner.recipe.engine.precision in ("bf16", "fp16"):
+        return "statistical", f"engine.precision is {runner.recipe.engine.precision}"
+    if operations:
+        return "numeric", "operations without a deterministic form ran"
+    if runner.engine.device.type != "cpu":
+        return "numeric", "convolutions on this device may be computed in another way at each start"
+    return "bitwise", "on this machine, with these versions, threads and processes"
+
+
+def ledger(runner: dl.IRunner, operations: list[str]) -> dict[str, Any]:
+    """What goes into `determinism.json`."""
+    kind, why = promise(runner, operations)
+    return {
+        "promise": kind,
+        "why": why,
+        "operations_without_deterministic_form": operations,
+        "device": str(runner.engine.device.type),
+        "precision": runner.recipe.engine.precision,
+        "processes": runner.engine.num_processes,
+        "seed": runner.recipe.experiment.seed,
+        "seed_stream": runner.recipe.sampling.seed_stream,
+        "threads": {
+            "torch": torch.get_num_threads(),
+            "torch_interop": torch.get_num_interop_threads(),
+            "opencv": cv2.getNumThreads(),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        },
+        "flags": {
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+            "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        },
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
