@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from semseg_ref.checkpoint_file import read_checkpoint
+from semseg_ref.checkpoint_integrity import seal
 from semseg_ref.errors import CheckpointError, StorageError
 from semseg_ref.identity import differences, identify
 
@@ -29,7 +30,8 @@ def official_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Writes `state` so that `path` is always a complete file: temporary file, fsync, rename, fsync of the folder.
+    """Writes `state` so that `path` is always a complete file: temporary file, sha256 inside, fsync, rename, fsync
+    of the folder.
 
     Raises:
         StorageError: the file system refuses (full, read only, gone); `path` is as it was.
@@ -38,8 +40,9 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with open(temporary, "w+b") as file:
             torch.save(state, file)
+            seal(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
