@@ -27,7 +27,7 @@ from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.training_state import read_training_state, restore_process_state
+from catalyst_cityscapes.training_state import read_training_state, restore_process_state, training_state
 from catalyst_cityscapes.validation import predict_batch
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
@@ -208,6 +208,10 @@ class SegmentationRunner(dl.SupervisedRunner):
         for name, state in checkpoint.get("callbacks", {}).items():
             if name in self.callbacks and hasattr(self.callbacks[name], "load_state_dict"):
                 self.callbacks[name].load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Training state at the end of an epoch, beside the weights: what `resume` restores."""
+        return training_state(self)
 
     def prepare_checkpoint(self) -> None:
         """Tells the callbacks, on all ranks, that a checkpoint is about to be written."""

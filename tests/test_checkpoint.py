@@ -2,21 +2,33 @@
 
 import math
 import pickle
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from small_network import SmallNetwork
+from torch import nn
 from toy_runs import assert_same
 
 from catalyst_cityscapes.callbacks import Checkpoint
 from catalyst_cityscapes.models.reference import PSPNetLogits
+from catalyst_cityscapes.preemption import Agreement, StopSignals
 from semseg_ref.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from semseg_ref.errors import CheckpointError, OptionError
 from semseg_ref.model import PSPNet
 
 NAN, INF = math.nan, math.inf
+
+
+def runner_at(epoch: int, epochs: int, folder: Path, network: nn.Module, metrics: dict) -> SimpleNamespace:
+    """What the callback asks of a runner at the end of an epoch."""
+    return SimpleNamespace(
+        epoch_step=epoch, num_epochs=epochs, epoch_metrics=metrics, logdir=folder, network=network, checkpoint_bytes=0,
+        engine=SimpleNamespace(is_main_process=True), state_dict=lambda: {"epoch": epoch}, signals=StopSignals(),
+        prepare_checkpoint=lambda: None, agreement=Agreement(1, timedelta(minutes=1)),
+    )  # fmt: skip
 
 
 def train(folder: Path, callback: Checkpoint, scores: list[float | None], first: int = 1, epochs: int = 0) -> None:
@@ -26,11 +38,7 @@ def train(folder: Path, callback: Checkpoint, scores: list[float | None], first:
         metrics = {"train": {"loss": 1.0}}
         if score is not None:
             metrics["valid"] = {"mIoU": score, "loss": 2.0}
-        runner = SimpleNamespace(
-            epoch_step=epoch, num_epochs=epochs or len(scores), epoch_metrics=metrics, logdir=folder, network=network,
-            engine=SimpleNamespace(is_main_process=True), state_dict=lambda epoch=epoch: {"epoch": epoch},
-        )  # fmt: skip
-        callback.on_epoch_end(runner)
+        callback.on_epoch_end(runner_at(epoch, epochs or len(scores), folder, network, metrics))
 
 
 def epochs_of(folder: Path) -> dict[str, int]:
@@ -93,6 +101,8 @@ def test_unknown_metric_is_named(tmp_path):
         ({"select": "best"}, "needs a metric"),
         ({"keep": 0}, "keep"),
         ({"save_every": 0}, "save_every"),
+        ({"every_minutes": 0}, "every_minutes"),
+        ({"every_minutes": NAN}, "every_minutes"),
     ],
 )
 def test_wrong_arguments(values, message):
@@ -149,11 +159,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path):
 def test_a_catalyst_checkpoint_loads_into_the_reference_network(workdir):
     ours = PSPNetLogits(classes=19, pretrained=False)
     state = {"epoch": 7, "state_dict": {f"module.{key}": value for key, value in ours.state_dict().items()}}
-    runner = SimpleNamespace(
-        epoch_step=7, num_epochs=7, epoch_metrics={}, logdir=workdir, network=ours,
-        engine=SimpleNamespace(is_main_process=True), state_dict=lambda: {"epoch": 7},
-    )  # fmt: skip
-    Checkpoint().on_epoch_end(runner)
+    Checkpoint().on_epoch_end(runner_at(7, 7, workdir, ours, {}))
     written = read_checkpoint(workdir / "model" / "last.pth")
     assert_same(written["state_dict"], state["state_dict"])
     assert list(written["state_dict"]) == list(state["state_dict"])

@@ -21,7 +21,7 @@ from catalyst_cityscapes.checkpoint_folder import (
 )
 from catalyst_cityscapes.disk_space import check_space, require_space
 from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
-from catalyst_cityscapes.training_state import process_state, training_state
+from catalyst_cityscapes.training_state import process_state
 from semseg_ref.checkpoint import official_state_dict, save_checkpoint
 from semseg_ref.errors import OptionError, PreemptedError, StorageError, did_you_mean
 
@@ -159,7 +159,7 @@ class Checkpoint(ICheckpointCallback):
     def _save(self, runner: dl.IRunner, improved: bool, due: bool) -> None:
         folder = runner.logdir / "model"
         path = folder / f"train_epoch_{runner.epoch_step}.pth"
-        self._write(runner, path, training_state(runner))
+        self._write(runner, path, runner.state_dict())
         if improved:
             link_atomically(path, BEST)
         if not due:
@@ -185,7 +185,7 @@ class Checkpoint(ICheckpointCallback):
             # In validation the training's part of the epoch is over, and validation starts again.
             trained = None if runner.is_train_loader else dict(runner.epoch_metrics["train"])
             position = {"epoch": epoch, "batches": batches, "train_metrics": trained, "processes": parts}
-            self._write(runner, path, {**training_state(runner), **position})
+            self._write(runner, path, {**runner.state_dict(), **position})
             remove_within(path.parent, but=path)
         if distributed.is_initialized():
             distributed.barrier()
