@@ -128,6 +128,17 @@ def differences(whole: Path, run: Path) -> list[str]:
     return found + ([f"files {names[1]}"] if names[0] != names[1] else [])
 
 
+def append(row: dict) -> None:
+    path = Path(__file__).parent / "results" / f"kill_{platform.machine()}-cpu.csv"
+    path.parent.mkdir(exist_ok=True)
+    is_new = not path.exists()
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
 @click.command()
 @click.option("--kills", default=30, show_default=True)
 @click.option("--processes", default=1, show_default=True)
@@ -135,7 +146,8 @@ def differences(whole: Path, run: Path) -> list[str]:
 @click.option("--seed", default=0, show_default=True, help="Of the moments.")
 @click.option("--workers", default=0, show_default=True, help="Loader processes.")
 @click.option("--epochs", default=8, show_default=True)
-def main(kills: int, processes: int, signal_name: str, seed: int, workers: int, epochs: int) -> None:
+@click.option("--record/--no-record", default=True, help="Append to benchmarks/results.")
+def main(kills: int, processes: int, signal_name: str, seed: int, workers: int, epochs: int, record: bool) -> None:
     """Kills, resumes, compares."""
     torch.set_num_threads(1)
     which, rng = signal.Signals[f"SIG{signal_name}"], random.Random(seed)
@@ -194,18 +206,11 @@ def main(kills: int, processes: int, signal_name: str, seed: int, workers: int, 
                 print((folder / "output.txt").read_text()[-3000:])
             shutil.rmtree(folder)
     print(
-        f"{row['equal']} of {row['kills']} equal to the uninterrupted run; {row['in_write']} killed inside a checkpoint "
-        f"write, {row['within_epoch']} went on within an epoch, {row['early']} had no checkpoint yet"
+        f"{row['equal']} of {row['kills']} equal to the uninterrupted run; {row['in_write']} killed inside a write of "
+        f"a checkpoint, {row['within_epoch']} went on within an epoch, {row['early']} had no checkpoint yet"
     )
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    path = results / f"kill_{platform.machine()}-cpu.csv"
-    is_new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    if record:
+        append(row)
     sys.exit(0 if row["equal"] == row["kills"] else 1)
 
 

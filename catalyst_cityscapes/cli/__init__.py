@@ -41,6 +41,8 @@ def _exit_in_one_line() -> Iterator[None]:
         is_told = is_main() or isinstance(error, LostProcessError)
     except click.UsageError as error:
         message = f"{error.format_message()} (--help shows the usage)"
+    except KeyboardInterrupt:
+        message, code = "stopped by Ctrl-C", 130
     else:
         return
     if is_told:
