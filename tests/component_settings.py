@@ -84,6 +84,14 @@ COMPONENTS = (
         "bitwise",
     ),
     ComponentSetting(
+        "checkpoint within epochs",
+        "checkpoint",
+        callback("checkpoint", every_minutes=1e-9),
+        ("callbacks.checkpoint.every_minutes",),
+        "bitwise",
+    ),
+    ComponentSetting("watch", "watch", callback("watch", on_nan="skip", every=1), ("callbacks.watch",), "bitwise"),
+    ComponentSetting(
         "early_stopping",
         "early_stopping",
         {**callback("early_stopping", "EarlyStopping", metric="mIoU", patience=5), **VALIDATED},
@@ -164,7 +172,6 @@ COMPONENTS = (
         {"sampling": {"seed_stream": "reference"}},
         ("sampling.seed_stream",),
         "statistical",
-        resumes=False,
     ),
     ComponentSetting(
         "persistent workers",
