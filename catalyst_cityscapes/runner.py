@@ -4,6 +4,7 @@ Everything random is drawn from `semseg_ref.seeding.SeedStreams` at the same pos
 both arms see the same weights, images, augmentation and dropout.
 """
 
+import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,7 +28,12 @@ from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.training_state import read_training_state, restore_process_state, training_state
+from catalyst_cityscapes.training_state import (
+    read_training_state,
+    restore_buffers,
+    restore_process_state,
+    training_state,
+)
 from catalyst_cityscapes.validation import predict_batch
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
@@ -203,6 +209,10 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _take_up(self, checkpoint: dict[str, Any]) -> None:
         self.epoch_step, self.batches_done = checkpoint["epoch"], checkpoint.get("batches", 0)
         self.engine.require_same(self.epoch_step, self.batches_done, what=f"--resume {self.resume}")
+        if self.batches_done:
+            # A number of processes that changed is refused, so each of them has its part.
+            self._part = checkpoint["processes"][self.engine.process_index]
+            restore_buffers(self, self._part["buffers"])
         if self.engine.scaler is not None and checkpoint.get("scaler"):
             self.engine.scaler.load_state_dict(checkpoint["scaler"])
         for name, state in checkpoint.get("callbacks", {}).items():
@@ -279,7 +289,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         for loader in (self.loaders or {}).values():
             loader.stop()
         for logger in self.loggers.values():
-            logger.close_log()
+            with contextlib.suppress(OSError):  # a full disk, which is then the error that is told
+                logger.close_log()
         lost = lost_process(self.exception, self._place(), self.recipe.engine.timeout_minutes)
         self.exception = lost or self.exception
         super().on_exception(runner)
@@ -291,8 +302,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def _run_loader(self) -> None:
         if self.is_train_loader and self.batches_done:
-            # A number of processes that changed is refused, so each of them has its part.
-            restore_process_state(self, self._checkpoint["processes"][self.engine.process_index])
+            restore_process_state(self, self._part)
             self.batches_done = 0
         super()._run_loader()
 

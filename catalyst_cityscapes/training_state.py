@@ -63,14 +63,26 @@ def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
 
 
 def process_state(runner: "SegmentationRunner") -> dict[str, Any]:
-    """What only this process knows in the middle of an epoch: sums of its batches, its generators, its order."""
+    """What only this process knows in the middle of an epoch: sums of its batches, its generators, its order.
+
+    Its batch statistics too: those of the next training step are the main process's, but validation uses each
+    process's own.
+    """
     callbacks = {name: c.loader_state() for name, c in runner.callbacks.items() if hasattr(c, "loader_state")}
     leaves_draws = runner.streams is None or data_streams(runner.recipe) is None
     return {
         "callbacks": callbacks,
+        "buffers": {} if runner.engine.is_main_process else dict(runner.network.named_buffers()),
         "random": random_state() if leaves_draws else None,
         "order": list(runner.loaders["train"].sampler.order) if leaves_draws else None,
     }
+
+
+def restore_buffers(runner: "SegmentationRunner", buffers: dict[str, torch.Tensor]) -> None:
+    """Gives this process its own batch statistics back; the main process's came with the weights."""
+    own = dict(runner.network.named_buffers())
+    for name, value in buffers.items():
+        own[name].copy_(value)
 
 
 def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -> None:
