@@ -3,15 +3,18 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from recipes import single_thread
+from small_network import SmallNetwork
 from test_resume import LOGS, SETTINGS, STATE, CrashError, assert_one_line, crash_at_call, crash_at_replace, snapshot
 from toy_runs import CONFIG, SMALL_PACKAGE, assert_same_checkpoints, catalyst_dl, toy_settings
 
 from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU
 from catalyst_cityscapes.checkpoint_folder import position_of, resumable
+from catalyst_cityscapes.training_state import process_state, restore_buffers
 from semseg_ref.checkpoint import check_training_state, read_checkpoint, save_checkpoint
 from semseg_ref.errors import CheckpointError
 from semseg_ref.sampling import EpochSampler
@@ -264,6 +267,23 @@ def test_the_control_arm_takes_whole_epochs(toy_city, stopped, capsys):
 
 
 # ---------------------------------------------------------------- the parts
+
+
+def test_each_process_keeps_its_own_batch_statistics(monkeypatch):
+    """Validation of a second process uses its own; the file's weights have the main process's."""
+    network = SmallNetwork(classes=3)
+    network.layer1[1].running_mean.fill_(0.5)
+    runner = SimpleNamespace(callbacks={}, network=network, engine=SimpleNamespace(is_main_process=False),
+                             streams=object(), recipe=None)  # fmt: skip
+    monkeypatch.setattr("catalyst_cityscapes.training_state.data_streams", lambda _: object())
+    state = process_state(runner)
+    assert state["random"] is None
+    kept = {name: value.clone() for name, value in state["buffers"].items()}
+    network.layer1[1].running_mean.zero_()
+    restore_buffers(runner, kept)
+    assert network.layer1[1].running_mean.unique().tolist() == [0.5]
+    runner.engine.is_main_process = True
+    assert process_state(runner)["buffers"] == {}
 
 
 def test_a_sampler_that_begins_in_the_middle():
