@@ -118,7 +118,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     @property
     def train_batches(self) -> int:
         """Steps per epoch."""
-        return len(self.loaders["train"])
+        return len(self.train_loader)
 
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
@@ -182,6 +182,8 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _setup_loaders(self) -> None:
         # Not through accelerate: it pads validation by repeating samples and shards a distributed sampler twice.
         self.loaders = self.get_loaders()
+        # `loaders` lacks it while an epoch is resumed in its validation.
+        self.train_loader = self.loaders["train"]
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
@@ -231,10 +233,10 @@ class SegmentationRunner(dl.SupervisedRunner):
     def on_epoch_start(self, runner: dl.IRunner) -> None:
         """Sets the epoch of the training order, counted from 0, and where in it a resumed run goes on."""
         super().on_epoch_start(runner)
-        train = self.loaders["train"]
-        train.sampler.set_epoch(self.epoch_step - 1)
+        sampler = self.train_loader.sampler
+        sampler.set_epoch(self.epoch_step - 1)
         if self.batches_done:
-            train.sampler.start_at(self.batches_done * train.batch_size)
+            sampler.start_at(self.batches_done * self.train_loader.batch_size)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Starts counting steps; the training order's epoch was set by `on_epoch_start`.

@@ -74,7 +74,7 @@ def process_state(runner: "SegmentationRunner") -> dict[str, Any]:
         "callbacks": callbacks,
         "buffers": {} if runner.engine.is_main_process else dict(runner.network.named_buffers()),
         "random": random_state() if leaves_draws else None,
-        "order": list(runner.loaders["train"].sampler.order) if leaves_draws else None,
+        "order": list(runner.train_loader.sampler.order) if leaves_draws else None,
     }
 
 
@@ -98,11 +98,8 @@ def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -
     # Once so that loader processes do not repeat the draws of the epoch's beginning, and once more because starting
     # them draws their seed.
     set_random_state(state["random"])
-    sampler = runner.loaders["train"].sampler
-    start = runner.iteration + 1
-    sampler.start_at(
-        start * runner.loaders["train"].batch_size, state["order"], lambda: set_random_state(state["random"])
-    )
+    loader, start = runner.train_loader, runner.iteration + 1
+    loader.sampler.start_at(start * loader.batch_size, state["order"], lambda: set_random_state(state["random"]))
 
 
 def read_training_state(runner: "SegmentationRunner", path: Path, allowed: tuple[str, ...]) -> dict[str, Any]:

@@ -136,6 +136,17 @@ def test_a_crash_loses_only_the_time_since_the_last_file(toy_city, workdir, monk
         assert (uninterrupted / log).read_bytes() == (workdir / "run" / log).read_bytes()
 
 
+def test_a_validation_taken_up_again_saves_again(toy_city, workdir, monkeypatch, uninterrupted):
+    """The training loader is not among the epoch's loaders then (found by benchmarks/kill_thirty.py)."""
+    with monkeypatch.context() as patch:
+        signal_after(patch, MeanIoU, 8 + 5 + 2)
+        assert train(toy_city) == PREEMPTED
+    often = ("callbacks.checkpoint.every_minutes=1e-9",)
+    assert train(toy_city, "--resume", "auto", settings=often) == 0
+    for log in LOGS:
+        assert (uninterrupted / log).read_bytes() == (workdir / "run" / log).read_bytes()
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_around_the_renaming(toy_city, workdir, monkeypatch, uninterrupted, before):
     """The file before stays until the next is complete."""

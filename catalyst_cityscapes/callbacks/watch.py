@@ -39,7 +39,7 @@ def dead_channels(network: nn.Module) -> dict[str, tuple[int, int]]:
 
 def batch_files(runner: dl.IRunner, step: int) -> list[str]:
     """Image files of this process's batch at a step of the epoch, counted from 0."""
-    loader = runner.loaders["train"]
+    loader = runner.train_loader
     indices = loader.sampler.order[step * loader.batch_size : (step + 1) * loader.batch_size]
     samples = getattr(loader.dataset, "dataset", loader.dataset)
     files = getattr(samples, "data_list", None)
