@@ -144,6 +144,24 @@ COMPONENTS = (
     ),
     ComponentSetting("bf16", "precision", {"engine": {"precision": "bf16"}}, ("engine.precision",), "statistical"),
     ComponentSetting(
+        "channels_last",
+        "training_step",
+        {"engine": {"memory_format": "channels_last"}},
+        ("engine.memory_format",),
+        "statistical",
+    ),
+    ComponentSetting(
+        "compile", "training_step", {"engine": {"compile": "default"}}, ("engine.compile",), "statistical"
+    ),
+    ComponentSetting(
+        "activation_checkpointing",
+        "training_step",
+        {"engine": {"activation_checkpointing": ["layer1", "layer3", "cls"]}},
+        ("engine.activation_checkpointing",),
+        "bitwise",
+    ),
+    ComponentSetting("fused SGD", "training_step", {"optimizer": {"fused": True}}, ("optimizer.fused",), "statistical"),
+    ComponentSetting(
         "zoom_factor 1",
         "models",
         {"model": {"zoom_factor": 1}},
@@ -184,6 +202,7 @@ COMPONENTS = (
     swap("augmentation_shift", "augmentation", "augmentation.order", "augmentation.steps.shift"),
     swap("replayed_draws", "sampling", "sampling.replay_augmentation"),
     swap("batch", "sampling", "sampling.batch_size", "sampling.per_process", more=("sampling.drop_last=false",)),
+    swap("fast_step", "training_step", "engine", "optimizer.fused", claim="statistical"),
     swap("drop_last", "sampling", "sampling.drop_last"),
     swap("head_lr", "optimizer", "optimizer.groups.head_multiplier"),
     swap("model_selection", "checkpoint", "callbacks.checkpoint", "validation.every", claim="bitwise"),
@@ -207,6 +226,7 @@ SWAPS_AND_THE_CONTROL_ARM: dict[str, str | None] = {
     "batch": "sampling.per_process",
     "drop_last": "sampling.drop_last",
     "earlier_attempt": "sampling.drop_last",
+    "fast_step": "engine.compile",
     "head_lr": "optimizer.groups.head_multiplier",
     "model_selection": "callbacks.checkpoint.select",
     "model_smp": "model._target_",

@@ -66,10 +66,18 @@ class Sampling(Section):
 
 
 class Engine(Section):
-    """Device and arithmetic. `fp32` is true float32; `tf32` lets convolutions and products use TF32."""
+    """Device, arithmetic, and how a training step is carried out.
+
+    `fp32` is true float32; `tf32` lets convolutions and products use TF32. `memory_format`, `compile` and
+    `activation_checkpointing` (names of the network's children whose activations are recomputed) are those of
+    `catalyst_cityscapes.training_step`.
+    """
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
+    activation_checkpointing: tuple[str, ...] = ()
 
 
 class Validation(Section):
