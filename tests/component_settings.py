@@ -160,7 +160,6 @@ COMPONENTS = (
         ("engine.activation_checkpointing",),
         "bitwise",
     ),
-    ComponentSetting("fused SGD", "training_step", {"optimizer": {"fused": True}}, ("optimizer.fused",), "statistical"),
     ComponentSetting(
         "zoom_factor 1",
         "models",

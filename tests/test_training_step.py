@@ -105,6 +105,18 @@ def test_compilation_keeps_the_numbers_within_rounding_and_the_names(network):
         torch.testing.assert_close(other["gradients"][name], gradient, rtol=1e-3, atol=1e-5)
 
 
+def test_fused_sgd_keeps_the_numbers_within_rounding(network):
+    plain, fused = network, copy.deepcopy(network)
+    for model, is_fused in ((plain, False), (fused, True)):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=is_fused)
+        for _ in range(3):
+            optimizer.zero_grad()
+            one_step(model)
+            optimizer.step()
+    for left, right in zip(plain.parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(right, left, rtol=1e-4, atol=1e-6)
+
+
 def test_compilation_without_a_compiler_is_one_line(network, monkeypatch):
     monkeypatch.setattr(training_step.shutil, "which", lambda name: None)
     with pytest.raises(OptionError, match="needs a C\\+\\+ compiler"):
