@@ -91,7 +91,7 @@ def print_plan(
     """
     console = console or Console()
     costs = {arm.name: run_cost(arm.recipe) for arm in plan.arms}
-    for line in changes(plan):
+    for line in changes(plan) if plan.kind == "ab" else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(runs_table(plan, todo, costs))
     for line in summary(plan, todo, costs, disk_bytes(plan, sizes, jobs, keep_checkpoints), jobs):
