@@ -21,15 +21,17 @@ def decide_planes(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     A probability that is not a number makes the largest one so.
     """
     best = planes[0].copy()
-    winner = np.zeros(best.shape, np.uint8)
+    # Small indices are quick; beyond 256 classes the result wraps around, as the control arm's does.
+    kind = np.uint8 if len(planes) <= 256 else np.uint16
+    winner = np.zeros(best.shape, kind)
     is_larger = np.empty(best.shape, bool)
-    candidate = np.empty(best.shape, np.uint8)
+    candidate = np.empty(best.shape, kind)
     for index in range(1, len(planes)):
         np.greater(planes[index], best, out=is_larger)
-        np.multiply(is_larger.view(np.uint8), np.uint8(index), out=candidate)
+        np.multiply(is_larger.view(np.uint8), kind(index), out=candidate)
         np.maximum(winner, candidate, out=winner)
         np.maximum(best, planes[index], out=best)
-    return winner, best
+    return winner.astype(np.uint8, copy=False), best
 
 
 class ClassMap(ABC):
