@@ -1,6 +1,7 @@
 """The tester in batches against the control arm's: the same bytes (exact), or nearly the same classes (fast)."""
 
 import filecmp
+import json
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,9 @@ import torch
 from PIL import Image
 from recipes import rec_image
 from torch import nn
+from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe
 
+from catalyst_cityscapes.recipe.snapshot import to_yaml
 from catalyst_cityscapes.testing import window_sum
 from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import DeviceMap, decide_planes
@@ -18,6 +21,7 @@ from catalyst_cityscapes.testing.folder import Labels, check_tester
 from catalyst_cityscapes.testing.folder import test_images as run_test
 from catalyst_cityscapes.testing.predictor import Predictor, predict_classes
 from catalyst_cityscapes.testing.resizing import has_opencv_bits, resize_planes
+from catalyst_cityscapes.weights import recipe_network
 from semseg_ref import tester
 from semseg_ref.errors import CheckpointError, DataError, InputError, OptionError
 from semseg_ref.evaluation import evaluate_folder, write_score
@@ -348,3 +352,32 @@ def test_buffers_are_used_again():
     pool.give(second)
     pool.give(pool.take((20, 10), torch.float64))
     assert pool.allocated_bytes == 1600
+
+
+# --- command line ---------------------------------------------------------------------------------------------------
+
+
+def test_command_line_records_the_tester(toy_city, workdir, capsys):
+    recipe = toy_recipe(toy_city, *SMALL)
+    (workdir / "run").mkdir()
+    (workdir / "run" / "recipe.yml").write_text(to_yaml(recipe))
+    network = recipe_network(recipe)
+    torch.save({"state_dict": network.state_dict(), "epoch": 3}, workdir / "w.pth")
+    scores = {}
+    for words in (["reference"], ["exact"], ["fast", "--batch", "5"]):
+        name = words[0]
+        arguments = ["test", "--config", "run/recipe.yml", "--trust", SMALL_PACKAGE, "--checkpoint", "w.pth"]
+        assert catalyst_dl(*arguments, "--device", "cpu", "--output", name, "--tester", *words) == 0
+        scores[name] = json.loads((workdir / name / "score.json").read_text())
+        assert scores[name]["tester"] == {"name": name, "batch": 5 if name == "fast" else 1, "precision": "fp32"}
+    assert len({score["protocol"]["hash"] for score in scores.values()}) == 1
+    different = {key for key in scores["exact"] if scores["exact"][key] != scores["reference"][key]}
+    assert different <= {"tester", "seconds", "time_utc"}
+    assert (workdir / "exact" / "score.npz").read_bytes() == (workdir / "reference" / "score.npz").read_bytes()
+    assert f"{scores['fast']['mIoU']:.4f}" == f"{scores['reference']['mIoU']:.4f}"
+    assert "5 windows" in capsys.readouterr().out
+
+
+def test_command_line_refuses_a_batch_for_the_exact_tester(workdir, capsys):
+    assert catalyst_dl("test", "--batch", "4") == 2
+    assert "--tester exact: --batch 4 goes with --tester fast" in capsys.readouterr().err

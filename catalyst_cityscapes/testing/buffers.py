@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 
@@ -40,7 +41,7 @@ class BufferPool:
             elif self._free:
                 self._remove(max(self._free, key=torch.Tensor.numel))
         if not fitting:
-            buffer = torch.empty(size, dtype=torch.uint8, device=self.device)
+            buffer = self._allocate(size)
         tensor = buffer[:size].view(dtype)[: math.prod(shape)].view(tuple(shape))
         with self._lock:
             self._lent[tensor.data_ptr()] = buffer
@@ -50,6 +51,12 @@ class BufferPool:
         """Takes back what `take` returned; its content may be overwritten from now on."""
         with self._lock:
             self._free.append(self._lent.pop(tensor.data_ptr()))
+
+    def _allocate(self, size: int) -> torch.Tensor:
+        if self.device.type == "cpu":
+            # numpy asks for huge pages, which torch does not: the first touch is quicker, and so is every stride.
+            return torch.from_numpy(np.empty(size, np.uint8))
+        return torch.empty(size, dtype=torch.uint8, device=self.device)
 
     def _remove(self, buffer: torch.Tensor) -> None:
         self._free = [other for other in self._free if other is not buffer]

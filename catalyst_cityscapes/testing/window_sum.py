@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.windows import PreparedScale
 
-STRIP_BYTES = 4 << 20
+# For one thread's share of a processor's second-level cache and a little more.
+STRIP_BYTES = 2 << 20
 # On a GPU a strip only bounds the temporary memory.
 GPU_STRIP_BYTES = 128 << 20
 # The widest vector of a CPU holds 16 floats: strips that start at a multiple of it split the softmax where torch does.
@@ -24,7 +25,8 @@ VECTOR = 16
 
 def strip_rows(row_bytes: int, rows: int, device: torch.device) -> int:
     """Rows of a strip: a multiple of 16, as many as the cache takes, at most `rows`."""
-    limit = STRIP_BYTES if device.type == "cpu" else GPU_STRIP_BYTES
+    # Every strip makes torch's threads wait for each other, so more threads get larger strips.
+    limit = STRIP_BYTES * torch.get_num_threads() if device.type == "cpu" else GPU_STRIP_BYTES
     return min(max(limit // max(row_bytes, 1) // VECTOR * VECTOR, VECTOR), rows)
 
 
