@@ -47,7 +47,7 @@ class Predictor:
     """Sliding windows in batches.
 
     `exact` gives the network what the control arm gives it, one window and its mirror image at a time, sums in float64
-    in the control arm's order, and has its bits on a CPU (on one thread and, on more, for equal numbers of threads).
+    in the control arm's order, and has its bits on a CPU (for the same number of threads).
     `fast` gives the network many windows at once, also of several images, and sums in float32.
 
     Args:
