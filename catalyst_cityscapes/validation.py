@@ -1,17 +1,17 @@
-"""In-training validation with the test's protocol: the tester's own code on the network that is being trained."""
+"""In-training validation with the test's protocol: the `exact` tester on the network that is being trained."""
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.testing.predictor import Predictor
 from semseg_ref.dataset import SemData, check_list
 from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
-from semseg_ref.tester import decide, gpu_arithmetic, predict
+from semseg_ref.tester import gpu_arithmetic
 from semseg_ref.transform import MEAN, STD, val_transform
 
 
@@ -65,9 +65,11 @@ def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) 
         float32 [1, K, H, W], which serve as logits of the loss; both on the network's device.
     """
     device = next(network.parameters()).device
+    smallest = torch.finfo(torch.float32).tiny
     with gpu_arithmetic():
-        probabilities = predict(_PlainForward(network), images[0].numpy(), protocol)
-    prediction = torch.from_numpy(decide(probabilities).astype(np.int64))
-    smallest = np.finfo(np.float32).tiny
-    logits = torch.from_numpy(np.log(np.maximum(probabilities, smallest)).astype(np.float32)).permute(2, 0, 1)
-    return prediction[None].to(device), logits[None].to(device)
+        found = Predictor(_PlainForward(network), protocol).predict(images[0].numpy())
+        prediction, _ = found.decide()
+        logits = torch.empty((found.classes, *found.size), dtype=torch.float32, device=device)
+        for y, planes in found.strips():
+            logits[:, y : y + planes.shape[1]] = planes.clamp(min=smallest).log()
+    return prediction[None].to(device, torch.int64), logits[None]
