@@ -1,4 +1,4 @@
-"""The reference's augmentation, crop first: all draws are made before a pixel is touched, then only the crop is made."""
+"""The reference's augmentation, crop first: all draws come before the first pixel, then only the crop is computed."""
 
 import random
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from catalyst_cityscapes.data.augmentation.crop_window import (
     Window,
     blur_source,
     blurred,
+    mirrored,
     scaled_image,
     scaled_label,
     scaled_size,
@@ -99,8 +100,7 @@ class CropFirst:
         self.crop = Crop(tuple(crop), crop_type="rand", padding=tuple(mean), ignore_label=ignore_index)
         self.normalize = Normalize(mean, std)
         self.exact = exact
-        # The padding is normalised like a pixel: 0 for a finite mean.
-        self._empty = self.normalize(torch.tensor(list(mean), dtype=torch.float32)[:, None, None], None)[0]
+        self._padding = torch.tensor(list(mean), dtype=torch.float32)[:, None, None]
         self._whole: UnequalWindows | None = None if exact else UnequalWindows()
 
     def draw(self, height: int, width: int) -> Draws:
@@ -141,17 +141,18 @@ class CropFirst:
         tensor = torch.empty(3, crop_h, crop_w)
         classes = torch.empty(crop_h, crop_w, dtype=torch.int64)
         if not is_whole:
-            tensor[:] = self._empty
+            tensor[:] = self._padding
             classes.fill_(self.crop.ignore_label)
-        piece = self._image(image, draws, window)
         indices = self._label(label, draws, window)
+        classes.numpy()[target.slices] = cv2.flip(indices, 1) if draws.flip else indices
+        piece = self._image(image, draws, window)
         if draws.flip:
-            piece, indices = cv2.flip(piece, 1), cv2.flip(indices, 1)
-        inside = tensor[:, target.slices[0], target.slices[1]]
-        torch.sub(torch.from_numpy(piece).permute(2, 0, 1), self.normalize.mean, out=inside)
+            piece = mirrored(piece)
+        for channel, plane in enumerate(tensor.numpy()):
+            cv2.extractChannel(piece, channel, dst=plane[target.slices])
+        tensor.sub_(self.normalize.mean)
         if self.normalize.std is not None:
-            inside.div_(self.normalize.std)
-        classes.numpy()[target.slices] = indices
+            tensor.div_(self.normalize.std)
         return tensor, classes
 
     def _window(self, draws: Draws) -> tuple[Window, Window]:

@@ -13,11 +13,14 @@ change:
 Vector code treats the last few values of a row apart, with another rounding of the last bit. Margins keep those
 out of the window, or, at the image's right border, the piece starts at a multiple of `ALIGNMENT`.
 
+Images that these functions return lie in memory that the thread's next call of the same function uses again.
+
 Sources of the arithmetic: OpenCV 4.5 to 4.11, modules/imgproc/src (resize, imgwarp, filter), read for the formulas;
 `window_check` compares with the installed OpenCV.
 """
 
 import math
+import threading
 from typing import NamedTuple
 
 import cv2
@@ -51,6 +54,22 @@ class Span(NamedTuple):
         return Span(size - self.stop, size - self.start)
 
 
+class _Memory(threading.local):
+    # Arrays of tens of megabytes go back to the system when they are freed, and getting them again (page by page,
+    # zeroed) was measured to cost more than the scaling itself.
+    def __init__(self) -> None:
+        self._held: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        size = math.prod(shape)
+        if name not in self._held or self._held[name].size < size:
+            self._held[name] = np.empty(size, np.float32)
+        return self._held[name][:size].reshape(shape)
+
+
+_memory = _Memory()
+
+
 class Window(NamedTuple):
     """A rectangle of pixels."""
 
@@ -82,7 +101,7 @@ def scaled_image(image: np.ndarray, factor: float, window: Window) -> np.ndarray
         window: of the scaled image, not empty.
 
     Returns:
-        float32 [h, w, 3], contiguous or a view of a larger array.
+        float32 [h, w, 3].
     """
     height, width = image.shape[:2]
     if scaled_size(height, width, factor) == (height, width):
@@ -91,7 +110,10 @@ def scaled_image(image: np.ndarray, factor: float, window: Window) -> np.ndarray
     if scaled_size(*piece.shape[:2], factor) == piece.shape[:2]:
         # OpenCV copies where the size stays the same, and the whole image's does not.
         piece = image
-    scaled = cv2.resize(np.float32(piece), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    pixels = _memory.take("pixels", piece.shape)
+    np.copyto(pixels, piece)
+    scaled = _memory.take("scaled", (*scaled_size(*piece.shape[:2], factor), 3))
+    scaled = cv2.resize(pixels, None, dst=scaled, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     return scaled[window.slices]
 
 
@@ -160,7 +182,8 @@ class Rotation:
         fraction = y.view(np.uint16)[:, ::2] >> (16 - TABLE_BITS) << TABLE_BITS
         fraction |= x.view(np.uint16)[:, ::2] >> (16 - TABLE_BITS)
         border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": padding}
-        return cv2.remap(piece, pixels, fraction, cv2.INTER_LINEAR, **border)
+        rotated = _memory.take("rotated", (*pixels.shape[:2], 3))
+        return cv2.remap(piece, pixels, fraction, cv2.INTER_LINEAR, dst=rotated, **border)
 
     def label(self, piece: np.ndarray, source: Window, window: Window, ignore_label: int) -> np.ndarray:
         """The same of a label uint8 [h, w]: nearest pixel, `ignore_label` outside."""
@@ -220,4 +243,10 @@ def blurred(piece: np.ndarray, source: Window, window: Window, kernel: int) -> n
         window: of the blurred image.
         kernel: odd.
     """
-    return cv2.GaussianBlur(piece, (kernel, kernel), 0)[window.within(source)]
+    result = _memory.take("blurred", piece.shape)
+    return cv2.GaussianBlur(piece, (kernel, kernel), 0, dst=result)[window.within(source)]
+
+
+def mirrored(piece: np.ndarray) -> np.ndarray:
+    """`cv2.flip(piece, 1)` of float32 [h, w, 3]."""
+    return cv2.flip(piece, 1, dst=_memory.take("mirrored", piece.shape))

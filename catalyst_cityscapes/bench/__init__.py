@@ -1,0 +1,1 @@
+"""Timings against the control arm, in turns in one process."""
