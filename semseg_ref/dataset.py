@@ -16,6 +16,8 @@ SPLITS = ("train", "val", "test")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 CITYSCAPES_LABEL_IDS = 34
+RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
+"""Spares the swap of red and blue; only OpenCV from 4.11 has it."""
 
 
 def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tuple[str, str]]:
@@ -137,7 +139,10 @@ def read_rgb(path: str | Path) -> np.ndarray:
     Raises:
         DataError: missing, empty, truncated or undecodable file.
     """
-    return cv2.cvtColor(_decode(_read_bytes(path), path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    content = _read_bytes(path)
+    if RGB_FLAG is not None and content.startswith(PNG_SIGNATURE):
+        return _decode(content, path, RGB_FLAG)
+    return cv2.cvtColor(_decode(content, path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -179,9 +184,8 @@ def check_label_values(label: np.ndarray, classes: int, ignore_index: int, path:
         ignore_index: value of unlabelled pixels.
         path: the label's file, for the message.
     """
-    values = np.arange(256)
-    is_offending = ((values >= classes) & (values != ignore_index)).astype(np.uint8)
-    if not cv2.countNonZero(cv2.LUT(label, is_offending)):
+    refused = ((classes, min(ignore_index - 1, 255)), (max(ignore_index + 1, classes), 255))
+    if not any(low <= high and cv2.countNonZero(cv2.inRange(label, low, high)) for low, high in refused):
         return
     counts = np.bincount(label.ravel(), minlength=classes)
     offending = [int(v) for v in np.flatnonzero(counts) if v >= classes and v != ignore_index]

@@ -36,6 +36,8 @@ class ArmTiming:
         images_per_second: its inverse.
         ratio, ratio_low, ratio_high: the control arm's seconds over this arm's in the same turn: median, least, most.
         cpu_ratio: the same of processor time, median.
+        fastest_ratio: the control arm's least processor time for each sample over this arm's, summed over the samples:
+            what a quiet machine would show.
         is_equal: whether each crop has the control arm's bits; None for a bound, which makes none.
     """
 
@@ -46,6 +48,7 @@ class ArmTiming:
     ratio_low: float
     ratio_high: float
     cpu_ratio: float
+    fastest_ratio: float
     is_equal: bool | None
 
 
@@ -56,7 +59,9 @@ class DataTimings:
     Attributes:
         size: (height, width) of the images.
         crop: (height, width).
-        images, turns: how many; each turn takes every image once with each arm.
+        images: different files.
+        samples: a turn, each with draws of its own, the same in every turn and arm.
+        turns: how often all samples were taken with each arm.
         png_bytes: mean size of an image file.
         arms: control, crop_first, crop_first_cached, and the bounds decode_only and copy_only.
     """
@@ -64,6 +69,7 @@ class DataTimings:
     size: tuple[int, int]
     crop: tuple[int, int]
     images: int
+    samples: int
     turns: int
     png_bytes: int
     arms: tuple[ArmTiming, ...]
@@ -80,6 +86,7 @@ class DataTimings:
                 "size": f"{self.size[0]}x{self.size[1]}",
                 "crop": f"{self.crop[0]}x{self.crop[1]}",
                 "images": self.images,
+                "samples": self.samples,
                 "turns": self.turns,
                 "png_kb": round(self.png_bytes / 1000),
                 "ms_per_image": round(1000 * timing.seconds, 2),
@@ -88,6 +95,7 @@ class DataTimings:
                 "ratio_low": round(timing.ratio_low, 2),
                 "ratio_high": round(timing.ratio_high, 2),
                 "cpu_ratio": round(timing.cpu_ratio, 2),
+                "fastest_ratio": round(timing.fastest_ratio, 2),
                 "equal_bits": "" if timing.is_equal is None else str(timing.is_equal),
             }
             for timing in self.arms
@@ -124,16 +132,18 @@ def build_photographs(folder: Path, images: int, height: int, width: int) -> Pat
 def time_data_path(
     folder: Path,
     images: int = 6,
-    turns: int = 9,
+    samples: int = 24,
+    turns: int = 7,
     size: tuple[int, int] = (1024, 2048),
     crop: tuple[int, int] = (713, 713),
     progress: Progress = silent,
 ) -> DataTimings:
-    """Times the arms in turns, each image with the same draws in all of them.
+    """Times the arms in turns, each sample with the same draws in all of them.
 
     Args:
         folder: for the images and the cache; kept.
         images: different images, at least 1.
+        samples: a turn, each with its own draws; they go round the images.
         turns: at least 1; a first, untimed one compares the results.
         size: (height, width) of the images, within the toy city's limits.
         crop: (height, width).
@@ -156,68 +166,58 @@ def time_data_path(
         "copy_only": lambda index: [part.copy() for part in cached.entries[index].read()],
     }
     bounds = ("decode_only", "copy_only")
-    clock: dict[str, list[float]] = {name: [] for name in arms}
-    processor: dict[str, list[float]] = {name: [] for name in arms}
+    # [turn, sample], of (seconds on the clock, seconds of processor time)
+    spent = {name: np.zeros((turns, samples, 2)) for name in arms}
     with _one_thread():
-        is_equal = {name: _same(control, arms[name], images) for name in arms if name not in bounds}
+        is_equal = {name: _same(control, arms[name], samples, images) for name in arms if name not in bounds}
         for name in bounds:
             arms[name](0)
         for turn in range(turns):
             progress("timing", turn, turns)
-            spent = _one_turn(arms, images, turn)
-            for name, (seconds, cpu_seconds) in spent.items():
-                clock[name].append(seconds / images)
-                processor[name].append(cpu_seconds / images)
+            for sample in range(samples):
+                _take(arms, sample, images, turn, spent)
         progress("timing", turns, turns)
-    return DataTimings(
-        size,
-        crop,
-        images,
-        turns,
-        round(statistics.mean(Path(path).stat().st_size for path, _ in control.data_list)),
-        tuple(_summary(name, clock, processor, is_equal.get(name)) for name in arms),
-    )
+    png_bytes = round(statistics.mean(Path(path).stat().st_size for path, _ in control.data_list))
+    timings = tuple(_summary(name, spent, is_equal.get(name)) for name in arms)
+    return DataTimings(size, crop, images, samples, turns, png_bytes, timings)
 
 
-def _one_turn(arms: dict[str, Callable[[int], object]], images: int, turn: int) -> dict[str, tuple[float, float]]:
-    # Image by image, so that a disturbance of the machine hits all arms alike; the order rotates.
+def _take(
+    arms: dict[str, Callable[[int], object]], sample: int, images: int, turn: int, spent: dict[str, np.ndarray]
+) -> None:
+    # Sample by sample, so that a disturbance of the machine hits all arms alike; the order rotates.
     names = list(arms)
-    spent = dict.fromkeys(names, (0.0, 0.0))
-    for index in range(images):
-        first = (turn + index) % len(names)
-        for name in names[first:] + names[:first]:
-            random.seed(turn * images + index)
-            start, cpu_start = time.perf_counter(), time.process_time()
-            arms[name](index)
-            elapsed, used = time.perf_counter() - start, time.process_time() - cpu_start
-            spent[name] = (spent[name][0] + elapsed, spent[name][1] + used)
-    return spent
+    first = (turn + sample) % len(names)
+    for name in names[first:] + names[:first]:
+        random.seed(sample)
+        start, cpu_start = time.perf_counter(), time.process_time()
+        arms[name](sample % images)
+        spent[name][turn, sample] = time.perf_counter() - start, time.process_time() - cpu_start
 
 
-def _same(control: SemData, arm: Callable[[int], object], images: int) -> bool:
-    for index in range(images):
-        random.seed(index)
-        expected = control[index]
-        random.seed(index)
-        if not all(torch.equal(a, b) for a, b in zip(expected, arm(index), strict=True)):
+def _same(control: SemData, arm: Callable[[int], object], samples: int, images: int) -> bool:
+    for sample in range(samples):
+        random.seed(sample)
+        expected = control[sample % images]
+        random.seed(sample)
+        if not all(torch.equal(a, b) for a, b in zip(expected, arm(sample % images), strict=True)):
             return False
     return True
 
 
-def _summary(
-    name: str, clock: dict[str, list[float]], processor: dict[str, list[float]], is_equal: bool | None
-) -> ArmTiming:
-    ratios = [a / b for a, b in zip(clock[CONTROL], clock[name], strict=True)]
-    cpu_ratios = [a / b for a, b in zip(processor[CONTROL], processor[name], strict=True)]
-    seconds = statistics.median(clock[name])
+def _summary(name: str, spent: dict[str, np.ndarray], is_equal: bool | None) -> ArmTiming:
+    ratios, cpu_ratios = (spent[CONTROL].mean(axis=1) / spent[name].mean(axis=1)).T
+    fastest, control_fastest = (spent[arm][:, :, 1].min(axis=0).sum() for arm in (name, CONTROL))
+    seconds = float(np.median(spent[name][:, :, 0].mean(axis=1)))
     return ArmTiming(
         name,
         seconds,
         1 / seconds,
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        statistics.median(cpu_ratios),
+        float(np.median(ratios)),
+        float(ratios.min()),
+        float(ratios.max()),
+        float(np.median(cpu_ratios)),
+        float(control_fastest / fastest),
         is_equal,
     )
 

@@ -36,6 +36,8 @@ SUFFIX = ".decoded"
 DRAFT_SUFFIX = ".draft"
 LOCK = "lock"
 STAGE = "decoding"
+WORTH_PROCESSES = 64
+"""Images; fewer are decoded before further processes have started."""
 SPARE_BYTES = 1 << 28
 """Kept free on the disk: a full disk would stop the training's checkpoints."""
 
@@ -89,7 +91,7 @@ def open_cache(
         folder: of the cache; made when missing. Lists may share it.
         pairs: (image path, label path) a sample.
         classes, ignore_index: for the check of the label values, which is made once here.
-        workers: processes to decode with; None: one a core.
+        workers: processes to decode with; None: one a core, or one for a few images.
         progress: see `run_parallel`.
 
     Returns:
@@ -109,7 +111,9 @@ def open_cache(
             if missing:
                 _announce(folder, missing, len(entries))
             tasks = [(folder, source) for source in missing]
-            for _ in run_parallel(_complete, tasks, workers or available_cpus(), STAGE, progress):
+            if workers is None:
+                workers = available_cpus() if len(tasks) >= WORTH_PROCESSES else 1
+            for _ in run_parallel(_complete, tasks, workers, STAGE, progress):
                 pass
         entries = {source: entry or _finished(folder, source) for source, entry in entries.items()}
     if any(entry is None for entry in entries.values()):
