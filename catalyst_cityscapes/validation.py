@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
+from catalyst_cityscapes.data.image_set import image_set
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.testing.predictor import Predictor
-from semseg_ref.dataset import SemData, check_list
 from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
@@ -23,14 +23,13 @@ def validation_set(recipe: Recipe, world_size: int = 1) -> tuple[Dataset, Protoc
 
     Raises:
         OptionError: fewer images in the list than asked for, or fewer than processes.
-        DataError: see `SemData`, `check_list`.
+        DataError: see `SemData`, `check_list`, `open_cache`.
     """
     data, validation = recipe.data, recipe.validation
     transform = None
     if validation.protocol == "crop":
         transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
-    images = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
-    check_list(images.data_list, data.val_list)
+    images = image_set("val", data, transform)
     try:
         chosen = evenly_spaced(len(images), validation.images)
     except OptionError as error:

@@ -32,7 +32,8 @@ class Experiment(Section):
 class Data(Section):
     """A data set in the reference's list format. Paths are relative to the working folder, list entries to `root`.
 
-    `test_list` names images without labels, one a line, for the test server.
+    `test_list` names images without labels, one a line, for the test server. `cache` is a folder for the decoded
+    images, built on first use; null decodes them in each epoch. The pixels are the same.
     """
 
     root: str
@@ -44,6 +45,7 @@ class Data(Section):
     crop: tuple[PositiveInt, PositiveInt]
     names: str
     colors: str
+    cache: str | None = None
 
 
 class Sampling(Section):
