@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from catalyst_cityscapes.bench.turns import in_turns, timed
+from catalyst_cityscapes.bench.turns import Row, in_turns, timed
 from catalyst_cityscapes.testing.folder import test_images
 from catalyst_cityscapes.testing.predictor import Predictor
 from semseg_ref import tester as control
 from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.protocol import MULTI_SCALES, Protocol
 
-Row = dict[str, object]
 SIZE, CROP = (1024, 2048), 713
 SMALL_SIZE, SMALL_CROP = (512, 1024), 353
 COLORS = np.arange(450, dtype=np.uint32).astype(np.uint8).reshape(150, 3)

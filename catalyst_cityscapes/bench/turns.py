@@ -4,13 +4,15 @@ import csv
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+Row = dict[str, object]
+"""One line of a result file."""
 RESAMPLES = 2000
 
 
@@ -73,7 +75,7 @@ def environment() -> str:
     return re.sub(r"\W+", "-", f"{platform.machine()}-{device}").lower()
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes rows as CSV; a column that a row lacks stays empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     path.parent.mkdir(parents=True, exist_ok=True)
