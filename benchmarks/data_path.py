@@ -4,7 +4,8 @@
 
 Draws toy city photographs first (PNGs of about 2 MB; kept in --folder). Arms, sample by sample in turns in one process,
 with the same draws: the control arm (`SemData` and `train_transform`), crop-first from the files, crop-first from the
-decoded cache, and two bounds that make no crop: decoding alone, and copying the decoded image alone. Results are
+decoded cache, and two bounds that make no crop: decoding alone (what no augmentation can beat without a cache), and
+copying the decoded image alone. Results are
 compared bit by bit before the timing. Prints the rows and appends them to benchmarks/results/data_path_<machine>.csv.
 """
 

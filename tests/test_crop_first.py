@@ -1,6 +1,9 @@
 """Crop-first augmentation: the reference's draws and bits, whatever the sizes, the draws and OpenCV's own options."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import torch
 from augmentation_cases import MEAN, build, equal, seeded
 from recipes import rec_image, rec_label
+from toy_runs import child_environment
 
 from catalyst_cityscapes.data.augmentation import CropFirst, crop_first, window_check
 from catalyst_cityscapes.data.augmentation.crop_window import Rotation, Span, Window, blurred, scaled_image
@@ -25,6 +29,7 @@ from semseg_ref.transform import (
     train_transform,
 )
 
+ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -129,6 +134,22 @@ def test_opencvs_own_scaling_code():
         assert_same_bits(train_transform(97, 129), CropFirst((97, 129)), *photo(3, 128, 192), range(40))
     finally:
         cv2.ipp.setUseIPP(used)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"OPENCV_IPP": "sse42"},
+        {"OPENCV_IPP": "disabled", "OPENCV_CPU_DISABLE": "AVX512_SKX,AVX2,FMA3,AVX"},
+    ],
+)
+def test_the_code_for_other_processors(code):
+    only = "generator_state or near_one"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", only]
+    done = subprocess.run(command, env={**child_environment(), **code}, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert " passed" in done.stdout
 
 
 def test_the_shipped_overlay_is_the_official_pipeline():
