@@ -141,8 +141,6 @@ def test_shares_of_rows():
     in_shares(lambda *share: seen.append((*share, torch.get_num_threads())), 70, 16, 2)
     assert sorted(seen) == [(0, 32, 1), (32, 70, 1)]
     assert torch.get_num_threads() == 2
-    in_shares(lambda *share: seen.append((*share, torch.get_num_threads())), 70, 70, 2)
-    assert seen[2:] == [(0, 70, 2)]
     with pytest.raises(ZeroDivisionError):
         in_shares(lambda begin, end: 1 // begin, 70, 16, 2)
 
@@ -370,9 +368,6 @@ def test_buffers_are_used_again():
     pool.give(second)
     pool.give(pool.take((20, 10), torch.float64))
     assert pool.allocated_bytes == 1600
-
-
-# --- command line ---------------------------------------------------------------------------------------------------
 
 
 def test_command_line_records_the_tester(toy_city, workdir, capsys):
