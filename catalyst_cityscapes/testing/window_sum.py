@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from catalyst_cityscapes.testing.buffers import BufferPool
+from catalyst_cityscapes.testing.shares import in_shares
 from catalyst_cityscapes.testing.windows import PreparedScale
 
 # For one thread's share of a processor's second-level cache and a little more.
@@ -25,25 +26,39 @@ VECTOR = 16
 
 def strip_rows(row_bytes: int, rows: int, device: torch.device) -> int:
     """Rows of a strip: a multiple of 16, as many as the cache takes, at most `rows`."""
-    # Every strip makes torch's threads wait for each other, so more threads get larger strips.
-    limit = STRIP_BYTES * torch.get_num_threads() if device.type == "cpu" else GPU_STRIP_BYTES
+    limit = STRIP_BYTES if device.type == "cpu" else GPU_STRIP_BYTES
     return min(max(limit // max(row_bytes, 1) // VECTOR * VECTOR, VECTOR), rows)
+
+
+@cache
+def _telling_logits(threads: int) -> torch.Tensor | None:
+    """Two logits whose softmax shows whether torch took its vector or its scalar code; None where both agree."""
+    logits = 4 * torch.randn(2, 4096 * VECTOR * threads, generator=torch.Generator().manual_seed(0))
+    vector = F.softmax(logits[None, :, None], dim=1)[0, :, 0]
+    scalar = F.softmax(logits.T[:, :, None, None], dim=1)[:, :, 0, 0].T
+    different = (vector != scalar).any(dim=0).nonzero()
+    return logits[:, int(different[0])] if len(different) else None
 
 
 @cache
 def strips_keep_bits(images: int, height: int, width: int, rows: int, threads: int) -> bool:
     """Whether torch's softmax of strips has the bits of its softmax of the whole, on the CPU with `threads` threads.
 
-    torch rounds the exponential of the last few pixels of a thread's share differently from the rest. Where the shares
-    end depends on the shape and on the number of threads, so it is tried out, on random logits.
+    torch's vector code rounds the exponential differently from its scalar code, which does the last few pixels of a
+    thread's share. Where the shares end depends on the shape and on the number of threads, so it is tried out.
     """
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(images, 4, height, width, generator=generator) * 4
-    whole = F.softmax(logits, dim=1)
-    return all(
-        torch.equal(F.softmax(logits[:, :, y : y + rows], dim=1), whole[:, :, y : y + rows])
-        for y in range(0, height, rows)
-    )
+    telling = _telling_logits(threads)
+    if telling is None:
+        return True
+    logits = telling[None, :, None, None].expand(images, 2, height, width).contiguous()
+    whole, strips = F.softmax(logits, dim=1), torch.empty_like(logits)
+
+    def work(begin: int, end: int) -> None:
+        for y in range(begin, end, rows):
+            strips[:, :, y : min(y + rows, end)] = F.softmax(logits[:, :, y : min(y + rows, end)], dim=1)
+
+    in_shares(work, height, rows, threads)
+    return torch.equal(strips, whole)
 
 
 class WindowSum:
@@ -98,15 +113,31 @@ class WindowSum:
         self._add_strips(logits, window, rows, is_softmax=False)
 
     def _add_strips(self, values: torch.Tensor, window: tuple[int, int, int, int], rows: int, is_softmax: bool) -> None:
-        top, bottom, left, right = window
-        height, width = bottom - top, right - left
-        images, pool = len(values), self._pool
+        height = window[1] - window[0]
+        threads = torch.get_num_threads() if self._pool.device.type == "cpu" else 1
+
+        def work(begin: int, end: int) -> None:
+            self._add_rows(values, window, rows, is_softmax, begin, end)
+
+        in_shares(work, height, rows, threads)
+
+    def _add_rows(
+        self,
+        values: torch.Tensor,
+        window: tuple[int, int, int, int],
+        rows: int,
+        is_softmax: bool,
+        begin: int,
+        end: int,
+    ) -> None:
+        top, _, left, right = window
+        images, width, pool = len(values), right - left, self._pool
         shape = (self.classes, rows, width)
         strip = None if is_softmax else pool.take((images, *shape), torch.float32)
         mean = pool.take(shape, torch.float32) if images == 2 else None
         wide = pool.take(shape, self.dtype) if self.dtype == torch.float64 else None
-        for y in range(0, height, rows):
-            r = min(rows, height - y)
+        for y in range(begin, end, rows):
+            r = min(rows, end - y)
             part = values[:, :, y : y + r]
             if strip is not None:
                 out = _leading(strip, (images, self.classes, r, width))
