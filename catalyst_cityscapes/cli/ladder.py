@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from catalyst_cityscapes.lab.ladder_report import PICTURE, ladder_section, print
 from catalyst_cityscapes.lab.plan import Plan
 from catalyst_cityscapes.lab.results import LabResults
 from catalyst_cityscapes.lab.waterfall import measure
+from catalyst_cityscapes.report.terminal import open_console
 from semseg_ref.errors import InputError
 
 
@@ -102,7 +102,7 @@ def _print_components(roles: Roles, seeds: int) -> None:
         own = (("with", rung.added), ("without", rung.removed), ("path", rung.path))
         cells = [_cost(arm, f"{kind}-{rung.name}") for kind, arm in own]
         table.add_row(escape(rung.name), escape(rung.note or ", ".join(rung.source[:4])), *cells)
-    console = Console()
+    console = open_console()
     console.print(table)
     if roles.notes:
         console.print(roles.notes, highlight=False, markup=False)

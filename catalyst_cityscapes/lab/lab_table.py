@@ -7,6 +7,7 @@ from rich.table import Table
 from catalyst_cityscapes.lab.analysis import Analysis, ArmComparison
 from catalyst_cityscapes.lab.statistics import Interval
 from catalyst_cityscapes.lab.verdict import interval_text, points
+from catalyst_cityscapes.report.terminal import open_console
 
 
 def print_analysis(analysis: Analysis, console: Console | None = None) -> None:
@@ -16,7 +17,7 @@ def print_analysis(analysis: Analysis, console: Console | None = None) -> None:
         analysis: of the lab.
         console: where to print; None is the terminal.
     """
-    console = console or Console()
+    console = open_console(console)
     runs = sum(len(score.runs) for score in analysis.scores)
     table = Table(
         title=f"{len(analysis.scores)} arms, {len(analysis.seeds)} seeds, {analysis.images} images; points",

@@ -17,6 +17,7 @@ from catalyst_cityscapes.lab.ladder import DESIGNS
 from catalyst_cityscapes.lab.ladder_verdict import compared, remainder_verdict, span, verdict
 from catalyst_cityscapes.lab.waterfall import Bar, Effect, Waterfall
 from catalyst_cityscapes.lab.waterfall_chart import draw_ladder
+from catalyst_cityscapes.report.terminal import open_console
 from semseg_ref.evaluation import create_folder, replace_atomically
 
 TITLE = "Ladder"
@@ -50,7 +51,7 @@ def print_ladder(found: Waterfall, console: Console | None = None) -> None:
         found: what the ladder measured.
         console: where to print; None is the terminal.
     """
-    console = console or Console()
+    console = open_console(console)
     views = _views(found)
     table = Table(title="ladder: points of mIoU, effect of TO's component instead of FROM's (95 % over seeds)")
     table.add_column("component", overflow="fold")

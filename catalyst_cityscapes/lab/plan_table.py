@@ -20,6 +20,7 @@ from catalyst_cityscapes.lab.cost import (
 )
 from catalyst_cityscapes.lab.plan import Plan, differences, run_folder, shown
 from catalyst_cityscapes.recipe.snapshot import newest_checkpoint
+from catalyst_cityscapes.report.terminal import open_console
 
 STATES = ("done", "begun", "to do")
 MOST_COLUMNS = 5
@@ -89,7 +90,7 @@ def print_plan(
         keep_checkpoints: whether they stay after scoring.
         console: where to print; None is the terminal.
     """
-    console = console or Console()
+    console = open_console(console)
     costs = {arm.name: run_cost(arm.recipe) for arm in plan.arms}
     for line in changes(plan) if plan.kind == "ab" else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -9,8 +9,7 @@ from catalyst_cityscapes.lab.difference.fact import READ
 from catalyst_cityscapes.lab.difference.keys import ABSENT, KeyDifference
 from catalyst_cityscapes.lab.plan import shown
 from catalyst_cityscapes.report.drawing import printable
-
-PIPED_WIDTH = 150
+from catalyst_cityscapes.report.terminal import open_console
 
 
 def print_comparison(comparison: Comparison, show_all: bool = False, console: Console | None = None) -> None:
@@ -21,9 +20,7 @@ def print_comparison(comparison: Comparison, show_all: bool = False, console: Co
         show_all: equal effects, and those that the draws do not tell apart, as well.
         console: where to print; None is the terminal.
     """
-    console = console or Console()
-    if not console.is_terminal:
-        console = Console(file=console.file, width=PIPED_WIDTH)
+    console = open_console(console)
     _print_rows(comparison, show_all, console)
     if not show_all:
         unclear = [row.name for row in comparison.having(UNCLEAR)]
