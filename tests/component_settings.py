@@ -15,6 +15,8 @@ Claim = Literal["bitwise", "statistical", "recipe"]
 up to rounding; or nothing, being another recipe (then the weights must differ, or the switch does nothing)."""
 
 CALLBACKS = "catalyst_cityscapes.callbacks"
+NO_RECIPES = ("swap", "ladders")
+"""Folders of catalyst_cityscapes/configs whose files are overlays and plans of ladders, not whole recipes."""
 VALIDATED = {"validation": {"every": 1}}
 
 
@@ -152,6 +154,23 @@ COMPONENTS = (
     ),
     ComponentSetting("bf16", "precision", {"engine": {"precision": "bf16"}}, ("engine.precision",), "statistical"),
     ComponentSetting(
+        "channels_last",
+        "training_step",
+        {"engine": {"memory_format": "channels_last"}},
+        ("engine.memory_format",),
+        "statistical",
+    ),
+    ComponentSetting(
+        "compile", "training_step", {"engine": {"compile": "default"}}, ("engine.compile",), "statistical"
+    ),
+    ComponentSetting(
+        "activation_checkpointing",
+        "training_step",
+        {"engine": {"activation_checkpointing": ["layer1", "layer3", "cls"]}},
+        ("engine.activation_checkpointing",),
+        "bitwise",
+    ),
+    ComponentSetting(
         "zoom_factor 1",
         "models",
         {"model": {"zoom_factor": 1}},
@@ -180,9 +199,11 @@ COMPONENTS = (
         ("sampling.workers", "sampling.persistent_workers"),
         "bitwise",
     ),
+    ComponentSetting("data cache", "data_cache", {"data": {"cache": "decoded"}}, ("data.cache",), "bitwise"),
     swap("augmentation_albumentations", "augmentation", "augmentation", claim="statistical"),
     swap("augmentation_base_resolution", "augmentation", "augmentation.order", "augmentation.steps.base_resolution"),
     swap("augmentation_blur", "augmentation", "augmentation.steps.blur"),
+    swap("augmentation_crop_first", "augmentation", "augmentation", claim="bitwise"),
     swap("augmentation_earlier_attempt", "augmentation", "augmentation.order", "augmentation.steps"),
     swap("augmentation_order", "augmentation", "augmentation.order"),
     swap("earlier_attempt", "README", "sampling", "augmentation", "optimizer", "callbacks", "validation.every"),
@@ -191,6 +212,7 @@ COMPONENTS = (
     swap("augmentation_shift", "augmentation", "augmentation.order", "augmentation.steps.shift"),
     swap("replayed_draws", "sampling", "sampling.replay_augmentation"),
     swap("batch", "sampling", "sampling.batch_size", "sampling.per_process", more=("sampling.drop_last=false",)),
+    swap("fast_step", "training_step", "engine", "optimizer.fused", claim="statistical"),
     swap("drop_last", "sampling", "sampling.drop_last"),
     swap("head_lr", "optimizer", "optimizer.groups.head_multiplier"),
     swap("model_selection", "checkpoint", "callbacks.checkpoint", "validation.every", claim="bitwise"),
@@ -205,6 +227,7 @@ SWAPS_AND_THE_CONTROL_ARM: dict[str, str | None] = {
     "augmentation_albumentations": "augmentation._target_",
     "augmentation_base_resolution": "augmentation.order",
     "augmentation_blur": "augmentation.steps.blur._target_",
+    "augmentation_crop_first": "augmentation._target_",
     "augmentation_earlier_attempt": "augmentation.order",
     "augmentation_order": "augmentation.order",
     "augmentation_rotate": "augmentation.steps.rotate._target_",
@@ -214,6 +237,7 @@ SWAPS_AND_THE_CONTROL_ARM: dict[str, str | None] = {
     "batch": "sampling.per_process",
     "drop_last": "sampling.drop_last",
     "earlier_attempt": "sampling.drop_last",
+    "fast_step": "engine.compile",
     "head_lr": "optimizer.groups.head_multiplier",
     "model_selection": "callbacks.checkpoint.select",
     "model_smp": "model._target_",

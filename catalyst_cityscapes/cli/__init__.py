@@ -16,14 +16,19 @@ from semseg_ref.errors import InputError, LostProcessError, RunStopError, did_yo
 COMMANDS = {
     "prepare": "catalyst_cityscapes.cli.prepare",
     "browse": "catalyst_cityscapes.cli.browse",
+    "lint": "catalyst_cityscapes.cli.lint",
     "run": "catalyst_cityscapes.cli.run",
     "test": "catalyst_cityscapes.cli.test",
     "evaluate": "catalyst_cityscapes.cli.evaluate",
     "scores": "catalyst_cityscapes.cli.scores",
+    "diff": "catalyst_cityscapes.cli.diff",
+    "ab": "catalyst_cityscapes.cli.ab",
+    "ladder": "catalyst_cityscapes.cli.ladder",
     "submit": "catalyst_cityscapes.cli.submit",
     "weights": "catalyst_cityscapes.cli.weights",
     "demo": "catalyst_cityscapes.cli.demo",
     "report": "catalyst_cityscapes.cli.report",
+    "bench": "catalyst_cityscapes.cli.bench",
 }
 """Subcommand -> module with a command of the same name."""
 

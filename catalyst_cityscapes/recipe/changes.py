@@ -5,7 +5,7 @@ from typing import Any
 
 from semseg_ref.errors import CheckpointError, InputError
 
-# Where files are and what is shown or kept: no number depends on them, and nobody needs to be told.
+# Where files are, what is shown, kept or computed twice: no number depends on them, and nobody needs to be told.
 FREE = (
     "callbacks.checkpoint.every_minutes",
     "callbacks.checkpoint.keep",
@@ -15,9 +15,11 @@ FREE = (
     "callbacks.iteration_log",
     "callbacks.progress",
     "callbacks.watch",
+    "data.cache",
     "data.colors",
     "data.names",
     "data.test_list",
+    "engine.activation_checkpointing",
     "engine.timeout_minutes",
     "expected",
     "experiment.logdir",

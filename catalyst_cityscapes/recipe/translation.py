@@ -33,6 +33,7 @@ NEUTRAL = (
     "callbacks.checkpoint.keep",
     "callbacks.determinism",
     "callbacks.watch",
+    "data.cache",
     "data.test_list",
     "engine.device",
     "engine.timeout_minutes",
