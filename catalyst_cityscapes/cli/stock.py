@@ -7,7 +7,6 @@ from typing import Any
 
 import catalyst.runners.supervised
 import click
-import hydra_slayer
 import torch
 from catalyst.utils.misc import set_global_seed
 from omegaconf import OmegaConf
@@ -15,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from catalyst_cityscapes.engine import close_processes, repair_stock_engines
 from catalyst_cityscapes.recipe.loading import find_config, overlay, read_yaml, refuse_resolvers
-from catalyst_cityscapes.recipe.targets import resolve_target, walk_nodes
+from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
 from semseg_ref.errors import InputError, did_you_mean
 
 SECTIONS = (
@@ -55,7 +54,7 @@ def run_stock(files: Sequence[str], settings: Sequence[str], trusted: Sequence[s
     catalyst.runners.supervised.TorchScheduler = torch.optim.lr_scheduler.LRScheduler
     content.pop("args", None)
     try:
-        built = hydra_slayer.Registry().get_from_params(**content)
+        built = TargetRegistry().get_from_params(**content)
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise InputError(f"{name}: {_describe(error)}") from error
     try:
@@ -104,6 +103,8 @@ def _error(name: str, path: Sequence[Any], message: str) -> InputError:
 
 def _check(content: dict[str, Any], name: str, trusted: Sequence[str]) -> None:
     for key in content:
+        if key == "shared_params":
+            raise InputError(f"{name}: {key}: not supported; it would add arguments to every node")
         if key not in SECTIONS and not isinstance(content[key], dict):
             raise InputError(f"{name}: {key}: unknown section{did_you_mean(key, SECTIONS)}")
     _check_keys(content, (), name, set())
@@ -116,6 +117,9 @@ def _check(content: dict[str, Any], name: str, trusted: Sequence[str]) -> None:
             target = resolve_target(str(node["_target_"]), trusted)
         except InputError as error:
             raise InputError(f"{name}: {place}: {error}") from error
+        refused = refused_argument(target, node)
+        if refused:
+            raise InputError(f"{name}: {place}: {refused}")
         _check_arguments(target, node, f"{name}: {place}")
     if not isinstance(content["run"], list):
         raise InputError(f"{name}: run: expected a list of stages, each with a '_call_'")
