@@ -44,8 +44,8 @@ class SegmentationRunner(dl.SupervisedRunner):
     `aux_logits`.
 
     Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare
-    network before it is wrapped for DDP (Catalyst starts callbacks only afterwards), and `state_dict` /
-    `load_state_dict`, kept in checkpoints.
+    network before it is wrapped for DDP (Catalyst starts callbacks only afterwards); `check_before_run(runner)`, before
+    anything is written; and `state_dict` / `load_state_dict`, kept in checkpoints.
 
     Args:
         recipe: a checked recipe.
@@ -193,6 +193,9 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
         self._checkpoint = None if self.resume is None else self._read_resume()
         super().on_experiment_start(runner)
+        for callback in self.callbacks.values():
+            if hasattr(callback, "check_before_run"):
+                callback.check_before_run(self)
         if self.engine.is_main_process:
             self._prepare()
             self.loggers = {"tensorboard": TensorboardLogger(str(self.logdir / "tensorboard"), log_batch_metrics=False)}

@@ -12,6 +12,8 @@ from catalyst import dl
 from catalyst.core.callback import CallbackOrder, ICheckpointCallback
 from torch import distributed
 
+from catalyst_cityscapes.callbacks.reported_metrics import check_metric
+from catalyst_cityscapes.recipe import replaced_run
 from semseg_ref.checkpoint import official_state_dict, save_checkpoint
 from semseg_ref.errors import OptionError, did_you_mean
 
@@ -82,6 +84,15 @@ class Checkpoint(ICheckpointCallback):
         """Restores `state_dict`."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
+    def check_before_run(self, runner: dl.IRunner) -> None:
+        """Raises OptionError when nothing will report the metric, or nothing will decide which checkpoint is best."""
+        if self.metric is not None:
+            check_metric(runner, "callbacks.checkpoint", self.metric, self.loader)
+        if self.select == "best" and self.loader not in runner.loaders:
+            raise OptionError(
+                f"callbacks.checkpoint.select: best needs loader '{self.loader}', and validation.every is 0"
+            )
+
     def on_epoch_end(self, runner: dl.IRunner) -> None:
         """Saves, links, prunes; all ranks wait for the main one."""
         improved = self._improved(runner)
@@ -122,6 +133,7 @@ class Checkpoint(ICheckpointCallback):
             path.unlink()
             return
         link_atomically(path, "last.pth")
+        replaced_run.discard(runner.logdir)
         # Later epochs are there when a run goes on from an older checkpoint; they must not push out the new ones.
         files = {epoch: file for epoch, file in epoch_files(folder).items() if epoch <= runner.epoch_step}
         for epoch in sorted(files)[: -self.keep]:

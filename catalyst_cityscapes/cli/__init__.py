@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from semseg_ref.errors import InputError, did_you_mean, one_line
+from semseg_ref.errors import InputError, did_you_mean, one_line, printable
+from semseg_ref.unpickling import no_pickled_code
 
 COMMANDS = {
     "prepare": "catalyst_cityscapes.cli.prepare",
@@ -33,7 +34,7 @@ def _exit_in_one_line() -> Iterator[None]:
     except InputError as error:
         message = one_line(error)
     except click.UsageError as error:
-        message = f"{error.format_message()} (--help shows the usage)"
+        message = f"{printable(' '.join(error.format_message().split()))} (--help shows the usage)"
     else:
         return
     click.echo(f"catalyst-dl: error: {message}", err=True)
@@ -54,8 +55,8 @@ class InputErrorGroup(click.Group):
             return super().make_context(info_name, args, *others, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the subcommand."""
-        with _exit_in_one_line():
+        """Runs the subcommand; nothing that it loads may run pickled code."""
+        with _exit_in_one_line(), no_pickled_code():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

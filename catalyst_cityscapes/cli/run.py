@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
+from catalyst_cityscapes.recipe import replaced_run
 from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_yaml, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import newest_checkpoint, open_run_folder, refuse_existing_run, to_yaml
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
 from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
 from semseg_ref.distributed import leave_processes
-from semseg_ref.errors import CheckpointError, InputError
+from semseg_ref.errors import CheckpointError, InputError, printable
 
 
 @click.command()
@@ -117,7 +118,7 @@ def _run_catalyst(recipe: Recipe, resume: Path | None) -> None:
     finally:
         close_processes()
     if _is_main():
-        click.echo(f"done: {recipe.experiment.logdir}; score it with: bash tool/test_cat.sh")
+        click.echo(printable(f"done: {recipe.experiment.logdir}; score it with: bash tool/test_cat.sh"))
 
 
 def _run_control(recipe: Recipe, resume: Path | None) -> None:
@@ -132,4 +133,5 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
     finally:
         stop_processes()
     if processes.is_main:
-        click.echo(f"done: {path}")
+        replaced_run.discard(Path(recipe.experiment.logdir))
+        click.echo(printable(f"done: {path}"))

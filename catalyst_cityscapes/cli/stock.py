@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catalyst_cityscapes.engine import close_processes, repair_stock_engines
-from catalyst_cityscapes.recipe.loading import find_config, overlay, read_yaml, refuse_resolvers
+from catalyst_cityscapes.recipe.loading import UNREADABLE, find_config, overlay, read_yaml
+from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
 from semseg_ref.errors import InputError, did_you_mean
 
@@ -88,9 +89,9 @@ def _merge(files: Sequence[str], settings: Sequence[str]) -> dict[str, Any]:
             if OmegaConf.select(config, key) is None:
                 raise InputError(f"--set {setting}: no such key in {', '.join(files)}{did_you_mean(key, merged)}")
             OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
-        except OmegaConfBaseException as error:
+        except UNREADABLE as error:
             raise InputError(f"--set {setting}: {' '.join(str(error).split())}") from error
-    refuse_resolvers(OmegaConf.to_container(config), lambda path, message: _error(files[0], path, message))
+    check_values(OmegaConf.to_container(config), lambda path, message: _error(files[0], path, message))
     try:
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:

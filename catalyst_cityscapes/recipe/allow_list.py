@@ -43,6 +43,8 @@ REFUSED = {
     "segmentation_models_pytorch.base.hub_mixin": "downloads and writes files",
     "segmentation_models_pytorch.datasets": "downloads and unpacks files",
     "timm.data": "unpickles, downloads and unpacks files",
+    "timm.models._helpers": "reads checkpoints of any content",
+    "timm.models._hub": "downloads and writes files",
     "timm.models.repghost.repghost_model_convert": "writes files",
     "timm.task": "reads checkpoints of any content",
     "timm.utils": "writes and removes files",

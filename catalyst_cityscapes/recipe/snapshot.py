@@ -14,6 +14,7 @@ import cv2
 import torch
 import yaml
 
+from catalyst_cityscapes.recipe import replaced_run
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import create_folder, replace_atomically
@@ -110,12 +111,11 @@ def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
     """Creates the run folder and writes `recipe.yml` and `environment.json`.
 
     The main process calls it after everything was built and checked, and before the first step. A run that does not
-    resume removes the checkpoints of an earlier one.
+    resume sets the checkpoints and logs of an earlier one aside, see `replaced_run`.
     """
     logdir = create_folder(recipe.experiment.logdir)
     if resume is None:
-        for path in (logdir / "model").glob("*.pth"):
-            path.unlink()
+        replaced_run.set_aside(logdir)
     content = {**environment(), "seed": recipe.experiment.seed, "resumed_from": None if resume is None else str(resume)}
     replace_atomically(logdir / RECIPE_FILE, lambda file: file.write(to_yaml(recipe).encode()))
     text = json.dumps(content, indent=1) + "\n"

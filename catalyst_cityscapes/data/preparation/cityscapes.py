@@ -37,7 +37,7 @@ def draw_train_ids(content: bytes, path: Path) -> np.ndarray:
     annotation = Annotation()
     try:
         annotation.fromJsonText(content.decode())
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: damaged polygon file, {len(content)} bytes ({type(error).__name__}: {error}); unpack it again"
         ) from error
