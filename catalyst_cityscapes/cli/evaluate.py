@@ -19,9 +19,11 @@ from catalyst_cityscapes.scoring.predictions import (
     newest_predictions,
     predictions_in,
 )
-from semseg_ref.errors import InputError, printable
+from semseg_ref.errors import InputError, OptionError, printable
 from semseg_ref.evaluation import replace_atomically
 from semseg_ref.protocol import Protocol, meaning
+
+SCORE_FILE = "score.json"
 
 
 @click.command()
@@ -78,7 +80,7 @@ def evaluate(
         "frames": len(ground_truth),
         "partial": len(pairs) < len(ground_truth),
         "predictions": str(gray),
-        "protocol": _official_protocol(score),
+        "protocol": _official_protocol(score, gray.parent / SCORE_FILE),
         **{key: score.get(key) for key in ("experiment", "epoch", "checkpoint")},
     }
     _write(folder, content, comparison)
@@ -89,7 +91,7 @@ def evaluate(
 
 
 def _score_beside(gray: Path) -> dict[str, Any]:
-    path = gray.parent / "score.json"
+    path = gray.parent / SCORE_FILE
     if not path.is_file():
         return {}
     try:
@@ -103,12 +105,15 @@ def _score_beside(gray: Path) -> dict[str, Any]:
     return score
 
 
-def _official_protocol(score: dict[str, Any]) -> dict[str, Any] | None:
+def _official_protocol(score: dict[str, Any], path: Path) -> dict[str, Any] | None:
     """The protocol of the predictions with the official scorer, as `catalyst-dl test --protocol official` has it."""
     if not score.get("protocol"):
         return None
     entries = {key: value for key, value in score["protocol"].items() if key != "hash"}
-    protocol = dataclasses.replace(Protocol.from_dict(entries), scorer="cityscapesscripts")
+    try:
+        protocol = dataclasses.replace(Protocol.from_dict(entries), scorer="cityscapesscripts")
+    except OptionError as error:
+        raise InputError(f"{path}: {error}") from error
     is_official = {key: protocol.to_dict()[key] for key in meaning("official")} == meaning("official")
     protocol = dataclasses.replace(protocol, name="official" if is_official else None)
     return {**protocol.to_dict(), "hash": protocol.hash}

@@ -115,6 +115,10 @@ def _run_catalyst(recipe: Recipe, resume: Path | None) -> None:
     runner = SegmentationRunner(recipe, resume, prepare=lambda: open_run_folder(recipe, resume))
     try:
         runner.run()
+    except InputError:
+        if _is_main():
+            replaced_run.restore(Path(recipe.experiment.logdir))
+        raise
     finally:
         close_processes()
     if _is_main():
@@ -130,6 +134,10 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
     processes = start_processes()
     try:
         path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
+    except InputError:
+        if processes.is_main:
+            replaced_run.restore(Path(recipe.experiment.logdir))
+        raise
     finally:
         stop_processes()
     if processes.is_main:

@@ -24,6 +24,18 @@ def set_aside(logdir: Path) -> None:
             os.replace(path, target)
 
 
+def restore(logdir: Path) -> None:
+    """Puts back what was set aside, when the new run has failed before it had a checkpoint."""
+    folder = logdir / FOLDER
+    if not folder.is_dir() or any((logdir / "model").glob("*.pth")):
+        return
+    for name in FILES:
+        (logdir / name).unlink(missing_ok=True)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        os.replace(path, logdir / path.relative_to(folder))
+    discard(logdir)
+
+
 def discard(logdir: Path) -> None:
     """Removes what was set aside, if anything; for the time when the new run has a complete checkpoint."""
     if (logdir / FOLDER).is_dir():
