@@ -1,6 +1,7 @@
 """Plain Catalyst 22 configs (`runner:` and `run:` with `_call_`), checked, repaired where 22.4 is broken, and run."""
 
 import inspect
+import pickle
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from catalyst_cityscapes.engine import close_processes, repair_stock_engines
 from catalyst_cityscapes.recipe.loading import UNREADABLE, find_config, overlay, read_yaml
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.errors import CheckpointError, InputError, did_you_mean, printable
 
 SECTIONS = (
     "args",
@@ -61,9 +62,14 @@ def run_stock(files: Sequence[str], settings: Sequence[str], trusted: Sequence[s
     try:
         for index, stage in enumerate(built["run"]):
             method = stage.pop("_call_")
-            result = getattr(built["runner"], method)(**stage)
+            try:
+                result = getattr(built["runner"], method)(**stage)
+            except pickle.UnpicklingError as error:
+                said = "a checkpoint of more than tensors and plain values; pickled code is never run"
+                raise CheckpointError(f"{name}: run.{index} {method}: {said}") from error
             if result is not None and not hasattr(result, "run"):
-                click.echo(f"run.{index} {method}: {dict(result) if isinstance(result, dict) else result}")
+                shown = dict(result) if isinstance(result, dict) else result
+                click.echo(printable(f"run.{index} {method}: {shown}"))
     finally:
         close_processes()
 
