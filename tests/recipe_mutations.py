@@ -6,6 +6,7 @@
 """
 
 import argparse
+import copy
 import random
 import tempfile
 import time
@@ -21,28 +22,14 @@ from semseg_ref.errors import InputError, one_line
 SHIPPED = sorted(CONFIGS.rglob("*.yml"))
 LONGEST_MESSAGE = 20_000
 VALUES = (
-    None, True, -1, 0, 1, 0.5, 10**30, float("nan"), float("inf"), "", "x", "null", "..", "/etc/passwd", "\x1b[31m", "\x00",
-    "${data.classes}", "${.x}", "${data}", "${", "${oc.env:HOME}", "${data.${data.root}}", "os.system", "torch.nn.Linear",
-    "catalyst_cityscapes.callbacks.PolyLR", "torch.nn", "semseg_ref.transform.", [], [1, 2], [[1]], {}, {"_target_": "os.system"},
-    {"_target_": 5}, {"_target_": "torch.nn.Linear", "in_features": 1}, {"_var_": "x"}, {"_mode_": "partial"}, {"a": {"b": 1}},
-)  # fmt: skip
-KEYS = ("_target_", "_mode_", "_var_", "lr", "base", "a.b", "", " ", "name", "classes", 5, True, None, "${x}", "\u202e")
-BYTES = (
-    b"\x00",
-    b"\xff",
-    b"&a ",
-    b"*a ",
-    b"${",
-    b"}",
-    b": ",
-    b"- ",
-    b"[",
-    b"{",
-    b"!!python/name:os.system ",
-    b"\t",
-    b"\n",
-    b"'",
+    *(None, True, -1, 0, 1, 0.5, 10**30, float("nan"), float("inf"), "", "x", "null", "..", "/etc/passwd"),
+    *("\x1b[31m", "\x00", "${data.classes}", "${.x}", "${data}", "${", "${oc.env:HOME}", "${data.${data.root}}"),
+    *("os.system", "torch.nn.Linear", "catalyst_cityscapes.callbacks.PolyLR", "torch.nn", "semseg_ref.transform."),
+    *([], [1, 2], [[1]], {}, {"_target_": "os.system"}, {"_target_": 5}, {"_var_": "x"}, {"_mode_": "partial"}),
+    *({"_target_": "torch.nn.Linear", "in_features": 1}, {"a": {"b": 1}}),
 )
+KEYS = ("_target_", "_mode_", "_var_", "lr", "base", "a.b", "", " ", "name", "classes", 5, True, None, "${x}", "\u202e")
+BYTES = (b"\x00", b"\xff", b"&a ", b"*a ", b"${", b"}", b": ", b"- ", b"[", b"{", b"!!python/name:os.x ", b"\t", b"\n")
 
 
 def load_bytes(content: bytes, folder: Path) -> Recipe | None:
@@ -50,7 +37,9 @@ def load_bytes(content: bytes, folder: Path) -> Recipe | None:
     path = folder / "fuzzed.yml"
     path.write_bytes(content)
     try:
-        return resolve_recipe(RecipeLayers(read_with_base(path, path.name)), ())
+        # On top of a whole recipe, so that an overlay can be accepted too.
+        below = read_with_base(CONFIGS / "toy" / "pspnet50.yml", "toy/pspnet50")
+        return resolve_recipe(RecipeLayers([*below, *read_with_base(path, path.name)]), ())
     except InputError as error:
         message = one_line(error)
         assert message, "an empty message"
@@ -76,21 +65,23 @@ def places(value: object) -> list[tuple[object, object]]:
 
 def mutated(rng: random.Random) -> bytes:
     """A shipped recipe with a few values, keys or bytes changed."""
-    content = shipped(rng)
+    content = copy.deepcopy(shipped(rng))
     for _ in range(rng.randint(0, 3)):
-        container, key = rng.choice(places(content) or [(content, "a")])
+        if not (found := places(content)):
+            break
+        container, key = rng.choice(found)
         how = rng.randrange(4)
         if how == 0 and isinstance(container, dict):
             container[rng.choice(KEYS)] = container.pop(key, None)
         elif how == 1:
             del container[key]
         elif how == 2 and isinstance(container, dict):
-            container[rng.choice(KEYS)] = rng.choice(VALUES)
+            container[rng.choice(KEYS)] = copy.deepcopy(rng.choice(VALUES))
         else:
-            container[key] = rng.choice(VALUES)
+            container[key] = copy.deepcopy(rng.choice(VALUES))
     text = bytearray(yaml.safe_dump(content, sort_keys=False).encode())
     for _ in range(rng.choice((0, 0, 1, 3))):
-        position = rng.randrange(len(text))
+        position = rng.randrange(len(text) + 1)
         text[position : position + rng.randrange(3)] = rng.choice(BYTES)
     return bytes(text)
 

@@ -135,8 +135,10 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
 def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt) -> None:
     # In plain mappings too: hydra-slayer has more such keys (_var_, _meta_factory_), and those change what is built.
     for key in mapping:
-        if str(key).startswith("_") and key not in NODE_KEYS:
-            raise error_at((*path, key), f"unknown key{did_you_mean(str(key), NODE_KEYS)}")
+        if not isinstance(key, str):
+            raise error_at((*path, key), f"expected a name, got {key!r}; quote it")
+        if key.startswith("_") and key not in NODE_KEYS:
+            raise error_at((*path, key), f"unknown key{did_you_mean(key, NODE_KEYS)}")
         if key == "_mode_" and "_target_" not in mapping:
             raise error_at((*path, key), "goes with a '_target_'")
 
