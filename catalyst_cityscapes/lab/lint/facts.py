@@ -1,0 +1,198 @@
+"""All facts about a recipe that rules may ask for; a part that cannot be measured does not hide the others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import cv2
+from torch import nn
+
+from catalyst_cityscapes.lab.measurement.arithmetic import warp_rounding
+from catalyst_cityscapes.lab.measurement.effects import AssumedData, Exposure, measure_exposure
+from catalyst_cityscapes.lab.measurement.geometry import Colours, Draw, measure_colours, measure_draw
+from catalyst_cityscapes.lab.measurement.lists import Lists, measure_lists
+from catalyst_cityscapes.lab.measurement.loss import Loss, measure_loss
+from catalyst_cityscapes.lab.measurement.metric import MetricFacts, measure_metrics
+from catalyst_cityscapes.lab.measurement.network import NetworkFacts, measure_network
+from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, measure_optimisation
+from catalyst_cityscapes.lab.measurement.randomness import Randomness, measure_randomness
+from catalyst_cityscapes.lab.measurement.samples import Samples, measure_samples
+from catalyst_cityscapes.lab.measurement.steps import Step, measure_steps
+from catalyst_cityscapes.lab.measurement.weights import InitialWeights, measure_initial_weights
+from catalyst_cityscapes.recipe.protocols import protocol_of
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.training_set import data_streams
+from catalyst_cityscapes.weights import recipe_network
+from semseg_ref.dataset import read_image
+from semseg_ref.errors import DataError, InputError, one_line
+from semseg_ref.protocol import Protocol
+from semseg_ref.seeding import SeedStreams
+
+T = TypeVar("T")
+LABELS_A_SAMPLE = 2
+STEP_DRAWS = 12
+
+
+@dataclass
+class Facts:
+    """What was measured of a recipe; None where it could not be.
+
+    Attributes:
+        recipe: the recipe.
+        processes: that would train it.
+        lists: the data set's lists and labels; None without data.
+        images, size, test_size: number and (height, width) of the training images, and of a validation image.
+        exposure, optimisation, draws, colours, samples, protocol: see `lab.measurement.effects.Effects`.
+        steps: what each named step of the augmentation does alone.
+        randomness, network, weights, loss, metrics: see their modules in `lab.measurement`.
+        callbacks: the recipe's callbacks, built, by name.
+        warp_rounding: of the installed OpenCV, see `lab.measurement.arithmetic`.
+        refused: part of the recipe -> why it cannot be built or measured.
+        skipped: what was not asked, and why.
+    """
+
+    recipe: Recipe
+    processes: int
+    lists: Lists | None = None
+    images: int = AssumedData.images
+    size: tuple[int, int] = AssumedData.image_size
+    test_size: tuple[int, int] = AssumedData.image_size
+    exposure: Exposure | None = None
+    optimisation: Optimisation | None = None
+    draws: tuple[Draw, ...] = ()
+    colours: Colours | None = None
+    samples: Samples | None = None
+    protocol: Protocol | None = None
+    steps: tuple[Step, ...] = ()
+    randomness: Randomness | None = None
+    network: NetworkFacts | None = None
+    weights: InitialWeights | None = None
+    loss: Loss | None = None
+    metrics: tuple[MetricFacts, ...] = ()
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    warp_rounding: float = 0.0
+    refused: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def attempt(self, part: str, measure: Callable[[], T]) -> T | None:
+        """Its result, or None and a note in `refused` where a part of the recipe is refused."""
+        try:
+            return measure()
+        except InputError as error:
+            message = one_line(error)
+            # A network that cannot be built is asked for in several places; it is said once.
+            if message not in self.refused.values():
+                self.refused[part] = message
+            return None
+
+    @property
+    def test_scale(self) -> float | None:
+        """Test pixels per native pixel at scale 1."""
+        return None if self.protocol is None else self.protocol.base_size / max(self.test_size)
+
+
+def default_processes(recipe: Recipe) -> int:
+    """The official 8, but no more than leave each process two images (the pooling to 1 x 1 needs them); 1 on CPUs."""
+    if recipe.engine.device == "cpu":
+        return 1
+    if recipe.sampling.per_process:
+        return 8
+    return max(min(8, recipe.sampling.batch_size // 2), 1)
+
+
+def gather(recipe: Recipe, processes: int, draws: int, samples: int, use_data: bool) -> Facts:
+    """Measures a recipe.
+
+    Args:
+        recipe: a checked recipe.
+        processes: how many would train it.
+        draws: of the augmentation on known images.
+        samples: real training samples to draw; labels are read of `LABELS_A_SAMPLE` times as many lines of each list.
+        use_data: False reckons with images of the protocol's base size instead of reading any.
+    """
+    facts = Facts(recipe, processes, warp_rounding=warp_rounding())
+    _data(facts, samples, use_data)
+    _training(facts)
+    _augmentation(facts, draws)
+    if facts.draws and facts.lists is not None and facts.lists.is_usable and not facts.lists.labels.outside:
+        facts.samples = facts.attempt("samples", lambda: measure_samples(recipe, samples))
+    return facts
+
+
+def _data(facts: Facts, samples: int, use_data: bool) -> None:
+    recipe = facts.recipe
+    base = recipe.protocol.base_size or max(AssumedData.image_size)
+    facts.size = facts.test_size = (max(base // 2, 1), base)
+    lists = measure_lists(recipe, LABELS_A_SAMPLE * samples) if use_data else None
+    if lists is None or lists.is_absent:
+        why = "--no-data" if lists is None else f"none of the images of {recipe.data.train_list} is there"
+        facts.skipped.append(
+            f"data, label, sample and list rules: {why}; the rest reckons with {facts.images} images of "
+            f"{facts.size[0]} x {facts.size[1]}"
+        )
+        facts.protocol = facts.attempt("protocol", lambda: recipe.protocol.value(facts.size))
+        return
+    facts.lists, facts.images = lists, max(lists.train.lines, 1)
+    facts.size, facts.test_size = (_first_size(each.pairs, facts.size) for each in lists.both)
+    facts.protocol = facts.attempt("protocol", lambda: protocol_of(recipe, lists.val.pairs or lists.train.pairs))
+
+
+def _first_size(pairs: tuple[tuple[str, str], ...], otherwise: tuple[int, int]) -> tuple[int, int]:
+    for image, _ in pairs[:3]:
+        try:
+            return read_image(image).shape[:2]
+        except DataError:
+            continue
+    return otherwise
+
+
+def _training(facts: Facts) -> None:
+    recipe = facts.recipe
+    network: nn.Module | None = facts.attempt("model", lambda: recipe_network(recipe))
+    for name, node in recipe.callbacks.items():
+        if node is not None:
+            callback = facts.attempt(f"callbacks.{name}", lambda n=node, k=name: build(n, f"callbacks.{k}"))
+            if callback is not None:
+                facts.callbacks[name] = callback
+    callbacks_fit = not any(part.startswith("callbacks.") for part in facts.refused)
+    if callbacks_fit:
+        facts.exposure = facts.attempt(
+            "sampling", lambda: measure_exposure(recipe, facts.processes, facts.images, facts.size)
+        )
+        facts.metrics = facts.attempt("callbacks", lambda: measure_metrics(recipe)) or ()
+        facts.loss = facts.attempt("criterion", lambda: measure_loss(recipe))
+    if network is None:
+        return
+    if facts.exposure is not None:
+        batches = facts.exposure.batches_per_epoch
+        facts.optimisation = facts.attempt("optimizer", lambda: measure_optimisation(recipe, network, batches))
+    facts.weights = facts.attempt("model", lambda: measure_initial_weights(recipe, network))
+    facts.network = facts.attempt("model", lambda: measure_network(recipe, network))
+
+
+def _augmentation(facts: Facts, draws: int) -> None:
+    recipe, data = facts.recipe, facts.recipe.data
+    augmentation = facts.attempt("augmentation", lambda: build(recipe.augmentation, "augmentation"))
+    if augmentation is None:
+        return
+    streams = data_streams(recipe) or SeedStreams(0)
+
+    def draw_all() -> tuple[Draw, ...]:
+        try:
+            return tuple(
+                measure_draw(augmentation, facts.size, data.classes, data.ignore_index, streams, 0, index)
+                for index in range(draws)
+            )
+        except (cv2.error, ValueError, TypeError, IndexError, RuntimeError) as error:
+            if isinstance(error, InputError):
+                raise
+            # A step from elsewhere says what it does not like in its own way.
+            raise DataError(f"augmentation: fails on a known image: {type(error).__name__}: {error}") from error
+
+    facts.draws = facts.attempt("augmentation", draw_all) or ()
+    if not facts.draws:
+        return
+    facts.colours = facts.attempt("augmentation", lambda: measure_colours(augmentation, facts.size, streams))
+    facts.steps = measure_steps(augmentation, data.classes, data.ignore_index, min(STEP_DRAWS, draws))
+    facts.randomness = facts.attempt("augmentation", lambda: measure_randomness(recipe, facts.size))

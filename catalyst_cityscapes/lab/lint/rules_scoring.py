@@ -1,0 +1,375 @@
+"""Rules about what is scored and how: model selection, validation, metrics, protocol."""
+
+from collections.abc import Iterator
+
+from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
+from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
+from catalyst_cityscapes.lab.lint.facts import Facts
+from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.issues import (
+    BATCH_AVERAGE,
+    BEST_CHECKPOINT,
+    CLAIMED,
+    FOUNDING,
+    IGNORED_SCORED,
+    LAST_IS_BEST,
+    NO_IGNORE_INDEX,
+    PROTOCOLS,
+    REDUCTIONS,
+    SILENT_CONFIG,
+    VAL_NOT_TEST,
+    VAL_NOT_TEST_TOO,
+)
+from semseg_ref.protocol import meaning
+
+SCORE = "mIoU"
+OFFICIAL_PROTOCOL = "semseg-ss"
+
+
+def _checkpoints(facts: Facts) -> list[Checkpoint]:
+    return [callback for callback in facts.callbacks.values() if isinstance(callback, Checkpoint)]
+
+
+def _no_checkpoint(facts: Facts) -> Iterator[Hit]:
+    if not _checkpoints(facts) and not facts.refused:
+        yield Hit("error", "no Checkpoint callback: nothing is kept to test", {"checkpoint": False})
+
+
+def _not_trained(facts: Facts) -> Iterator[Hit]:
+    for name, what in (("gradient_step", "takes an optimiser step"), ("aux_loss", "computes the loss")):
+        kinds = {type(callback).__mro__ for callback in facts.callbacks.values()}
+        wanted = {"gradient_step": "IOptimizerCallback", "aux_loss": "ICriterionCallback"}[name]
+        if not any(wanted in {kind.__name__ for kind in mro} for mro in kinds) and not facts.refused:
+            yield Hit("error", f"no callback {what} (callbacks.{name})", {"missing": name})
+
+
+def _no_metric(facts: Facts) -> Iterator[Hit]:
+    if not facts.metrics and not facts.refused:
+        yield Hit("note", "no callback reports an mIoU during training", {"metrics": 0})
+
+
+def _by_other_metric(facts: Facts) -> Iterator[Hit]:
+    for checkpoint in _checkpoints(facts):
+        if checkpoint.select == "best" and checkpoint.metric != SCORE:
+            yield Hit(
+                "error",
+                f"the tested checkpoint is the best by '{checkpoint.metric}' of loader '{checkpoint.loader}' "
+                f"({'lowest' if checkpoint.minimize else 'highest'}), not by {SCORE}",
+                {"metric": checkpoint.metric, "minimize": checkpoint.minimize},
+            )
+
+
+def _best(facts: Facts) -> Iterator[Hit]:
+    for checkpoint in _checkpoints(facts):
+        if checkpoint.select == "best":
+            yield Hit(
+                "warning",
+                "the tested checkpoint is the best on the validation images, which are the ones that are scored; the "
+                "official test takes the last",
+                {"select": checkpoint.select, "metric": checkpoint.metric},
+            )
+
+
+def _direction(facts: Facts) -> Iterator[Hit]:
+    watching = [*_checkpoints(facts), *(c for c in facts.callbacks.values() if isinstance(c, EarlyStopping))]
+    for callback in watching:
+        metric = callback.metric
+        if metric is None:
+            continue
+        is_loss = "loss" in metric.lower()
+        is_score = any(part in metric.lower() for part in ("iou", "acc", "dice"))
+        if (is_score and callback.minimize) or (is_loss and not callback.minimize):
+            yield Hit(
+                "error",
+                f"{type(callback).__name__} takes the {'lowest' if callback.minimize else 'highest'} "
+                f"'{metric}' for the best",
+                {"metric": metric, "minimize": callback.minimize},
+            )
+
+
+def _never_best(facts: Facts) -> Iterator[Hit]:
+    for checkpoint in _checkpoints(facts):
+        unvalidated = checkpoint.loader == "valid" and not facts.recipe.validation.every
+        if checkpoint.metric is not None and unvalidated:
+            yield Hit(
+                "error" if checkpoint.select == "best" else "warning",
+                f"best.pth is decided by '{checkpoint.metric}' of loader '{checkpoint.loader}', but "
+                "validation.every is 0: "
+                "there will be none",
+                {"metric": checkpoint.metric, "every": 0},
+            )
+
+
+def _early_stop(facts: Facts) -> Iterator[Hit]:
+    for callback in facts.callbacks.values():
+        if isinstance(callback, EarlyStopping):
+            yield Hit(
+                "warning",
+                f"the training stops after {callback.patience} epochs without a better '{callback.metric}', "
+                "in the middle "
+                "of its schedule; the official one runs to the end",
+                {"patience": callback.patience, "metric": callback.metric},
+            )
+
+
+def _validation(facts: Facts) -> Iterator[Hit]:
+    validation = facts.recipe.validation
+    if not validation.every:
+        return
+    reasons = []
+    if validation.protocol == "crop":
+        crop = facts.recipe.data.crop
+        reasons.append(f"scores one centre crop of {crop[0]} x {crop[1]} instead of the whole image")
+    if validation.images is not None and facts.lists is not None and validation.images < facts.lists.val.lines:
+        reasons.append(f"takes {validation.images} of {facts.lists.val.lines} images")
+    if reasons:
+        decides = any(checkpoint.select == "best" for checkpoint in _checkpoints(facts))
+        yield Hit(
+            "warning" if decides else "note",
+            f"validation {' and '.join(reasons)}: its mIoU is not the test's"
+            + (", and it decides which checkpoint is tested" if decides else ""),
+            {"protocol": validation.protocol, "images": validation.images, "decides": decides},
+        )
+
+
+def _batch_mean(facts: Facts) -> Iterator[Hit]:
+    for metric in facts.metrics:
+        if abs(metric.as_one - metric.as_two) > 1e-9:
+            yield Hit(
+                "warning",
+                f"'{metric.name}' of the same pixels is {metric.as_one:.3f} in one batch and "
+                f"{metric.as_two:.3f} in two: a "
+                "mean over batches",
+                {"name": metric.name, "one_batch": metric.as_one, "two_batches": metric.as_two},
+                f"callbacks.{metric.callback}: catalyst_cityscapes.callbacks.MeanIoU, or null; never select by it",
+            )
+
+
+def _counts_ignored(facts: Facts) -> Iterator[Hit]:
+    for metric in facts.metrics:
+        if abs(metric.as_one - metric.with_ignored) > 1e-9:
+            yield Hit(
+                "error",
+                f"'{metric.name}' goes from {metric.as_one:.3f} to {metric.with_ignored:.3f} when only "
+                "ignored pixels are "
+                "predicted otherwise",
+                {"name": metric.name, "before": metric.as_one, "after": metric.with_ignored},
+                f"callbacks.{metric.callback}.ignore_index: ${{data.ignore_index}}",
+            )
+
+
+def _flip(facts: Facts) -> Iterator[Hit]:
+    if facts.protocol is not None and not facts.protocol.flip:
+        yield Hit(
+            "warning",
+            "the test does not average with the mirror image; the official single scale does",
+            {"flip": False},
+        )
+
+
+def _scales(facts: Facts) -> Iterator[Hit]:
+    if facts.protocol is None:
+        return
+    wanted = tuple(meaning(OFFICIAL_PROTOCOL)["scales"])
+    if facts.protocol.scales != wanted:
+        named = facts.protocol.name in ("semseg-ms", "official", "whole")
+        yield Hit(
+            "note" if named else "warning",
+            f"the test averages {len(facts.protocol.scales)} scales "
+            f"({', '.join(f'{s:g}' for s in facts.protocol.scales)}); "
+            "0.7730 is of scale 1 alone",
+            {"scales": list(facts.protocol.scales)},
+        )
+
+
+def _window(facts: Facts) -> Iterator[Hit]:
+    protocol, crop = facts.protocol, tuple(facts.recipe.data.crop)
+    if protocol is not None and protocol.crop != crop:
+        yield Hit(
+            "warning",
+            f"the test's window is {protocol.crop[0]} x {protocol.crop[1]}, the training crop {crop[0]} x {crop[1]}",
+            {"window": list(protocol.crop), "crop": list(crop)},
+        )
+
+
+def _stride(facts: Facts) -> Iterator[Hit]:
+    wanted = meaning(OFFICIAL_PROTOCOL)["stride_rate"]
+    if facts.protocol is not None and abs(facts.protocol.stride_rate - wanted) > 1e-9:
+        yield Hit(
+            "warning",
+            f"windows step by {facts.protocol.stride_rate:.3g} of their size, official {wanted:.3g}",
+            {"stride_rate": facts.protocol.stride_rate},
+        )
+
+
+def _base_size(facts: Facts) -> Iterator[Hit]:
+    if facts.protocol is None or facts.lists is None:
+        return
+    if abs(facts.test_scale - 1) > 0.01:
+        yield Hit(
+            "warning",
+            f"at scale 1 the long side of {max(facts.test_size)} pixels is tested at {facts.protocol.base_size} "
+            f"({facts.test_scale:.2f} times)",
+            {"base_size": facts.protocol.base_size, "long_side": max(facts.test_size)},
+            f"protocol.base_size: {max(facts.test_size)}",
+        )
+
+
+def _scorer(facts: Facts) -> Iterator[Hit]:
+    wanted = meaning(OFFICIAL_PROTOCOL)["scorer"]
+    if facts.protocol is not None and facts.protocol.scorer != wanted:
+        yield Hit(
+            "note",
+            f"mIoU is computed by {facts.protocol.scorer}, which leaves absent classes out; the published "
+            f"number by {wanted}",
+            {"scorer": facts.protocol.scorer},
+        )
+
+
+def _expected(facts: Facts) -> Iterator[Hit]:
+    expected = facts.recipe.expected
+    if expected is None or expected.protocol is None or facts.protocol is None:
+        return
+    if facts.protocol.name != expected.protocol:
+        yield Hit(
+            "warning",
+            f"the expected {expected.miou:.4f} is of protocol {expected.protocol}, the recipe tests with "
+            f"{facts.protocol.name or 'one without a name'}",
+            {"expected": expected.protocol, "protocol": facts.protocol.name},
+        )
+
+
+BUILT = "the built callbacks"
+SCORED = "the recipe's resolved protocol"
+RULES = (
+    Rule(
+        "no-checkpoint",
+        ("error",),
+        "own words",
+        BUILT,
+        "callbacks.checkpoint: catalyst_cityscapes.callbacks.Checkpoint",
+        _no_checkpoint,
+    ),
+    Rule(
+        "nothing-trains",
+        ("error",),
+        "own words",
+        BUILT,
+        "restore callbacks.gradient_step and callbacks.aux_loss",
+        _not_trained,
+        (SILENT_CONFIG,),
+    ),
+    Rule(
+        "no-metric",
+        ("note",),
+        "own words",
+        BUILT,
+        "callbacks.mean_iou: catalyst_cityscapes.callbacks.MeanIoU",
+        _no_metric,
+    ),
+    Rule(
+        "selection-not-by-miou",
+        ("error",),
+        "official recipe",
+        BUILT,
+        "callbacks.checkpoint.select: last, or metric: mIoU with minimize: false",
+        _by_other_metric,
+        (FOUNDING, BEST_CHECKPOINT),
+    ),
+    Rule(
+        "selection-of-best",
+        ("warning",),
+        "official recipe",
+        BUILT,
+        "callbacks.checkpoint.select: last",
+        _best,
+        (FOUNDING, LAST_IS_BEST),
+    ),
+    Rule(
+        "selection-direction",
+        ("error",),
+        "own words",
+        BUILT,
+        "minimize: false for scores, true for losses",
+        _direction,
+        (BEST_CHECKPOINT,),
+    ),
+    Rule(
+        "best-never-written",
+        ("error", "warning"),
+        "own words",
+        f"{BUILT}, validation.every",
+        "validation.every: 1, or callbacks.checkpoint.metric: null",
+        _never_best,
+        (BEST_CHECKPOINT,),
+    ),
+    Rule("early-stopping", ("warning",), "official recipe", BUILT, "callbacks.early_stopping: null", _early_stop),
+    Rule(
+        "validation-unlike-test",
+        ("warning", "note"),
+        "own protocol",
+        "the validation section beside the protocol",
+        "validation.protocol: test and images: null",
+        _validation,
+        (VAL_NOT_TEST, VAL_NOT_TEST_TOO),
+    ),
+    Rule(
+        "metric-averaged-over-batches",
+        ("warning",),
+        "own protocol",
+        "every metric named IoU, fed the same pixels in one and in two batches",
+        "see the finding",
+        _batch_mean,
+        (BATCH_AVERAGE, REDUCTIONS, FOUNDING),
+    ),
+    Rule(
+        "metric-counts-ignored",
+        ("error",),
+        "own protocol",
+        "every metric named IoU, with other predictions on ignored pixels",
+        "see the finding",
+        _counts_ignored,
+        (IGNORED_SCORED, NO_IGNORE_INDEX),
+    ),
+    Rule("protocol-flip", ("warning",), "official recipe", SCORED, "protocol.flip: true", _flip, (PROTOCOLS,)),
+    Rule(
+        "protocol-scales",
+        ("warning", "note"),
+        "official recipe",
+        SCORED,
+        "protocol.name: semseg-ss",
+        _scales,
+        (PROTOCOLS,),
+    ),
+    Rule(
+        "protocol-window", ("warning",), "official recipe", SCORED, "protocol.crop: ${data.crop}", _window, (PROTOCOLS,)
+    ),
+    Rule(
+        "protocol-stride",
+        ("warning",),
+        "official recipe",
+        SCORED,
+        "protocol.name: semseg-ss, and no stride_rate",
+        _stride,
+        (PROTOCOLS,),
+    ),
+    Rule(
+        "protocol-base-size",
+        ("warning",),
+        "data",
+        f"{SCORED} beside a validation image",
+        "see the finding",
+        _base_size,
+        (PROTOCOLS,),
+    ),
+    Rule("protocol-scorer", ("note",), "official recipe", SCORED, "protocol.name: semseg-ss", _scorer, (CLAIMED,)),
+    Rule(
+        "expected-of-other-protocol",
+        ("warning",),
+        "own words",
+        SCORED,
+        "expected: null, or the protocol that the number was measured with",
+        _expected,
+        (PROTOCOLS, CLAIMED),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What a recipe does, measured on its real optimiser, schedule, augmentation and samples, without training it."""
