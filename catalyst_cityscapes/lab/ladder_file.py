@@ -34,7 +34,7 @@ from catalyst_cityscapes.recipe.loading import (
     resolve_recipe,
 )
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.errors import InputError, did_you_mean, printable
 
 SHOWN_KEYS = 4
 
@@ -157,11 +157,15 @@ def read_ladder(name: str, settings: Sequence[str] = (), trusted: Sequence[str] 
         goal = _resolved([*shared, *_sources(file.goal, f"{name}: to")], trusted)
         _check_goal(name, compose(tuple(components)), goal, trusted)
     steps = tuple(
-        Step(key, (*entry.apply, *(["overlay"] if entry.overlay else [])), " ".join(entry.note.split()))
+        Step(
+            key,
+            tuple(map(printable, (*entry.apply, *(["overlay"] if entry.overlay else [])))),
+            printable(" ".join(entry.note.split())),
+        )
         for key, entry in file.components.items()
     )
     source = (*file.start, *file.settings, *settings)
-    return Ladder(steps, compose, source, " ".join(file.notes.split()), file.seeds, tuple(trusted))
+    return Ladder(steps, compose, source, printable(" ".join(file.notes.split())), file.seeds, tuple(trusted))
 
 
 def recipe_of_parts(parts: Sequence[str], settings: Sequence[str], trusted: Sequence[str], place: str) -> Recipe:
