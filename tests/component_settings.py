@@ -15,6 +15,8 @@ Claim = Literal["bitwise", "statistical", "recipe"]
 up to rounding; or nothing, being another recipe (then the weights must differ, or the switch does nothing)."""
 
 CALLBACKS = "catalyst_cityscapes.callbacks"
+NO_RECIPES = ("swap", "ladders")
+"""Folders of catalyst_cityscapes/configs whose files are overlays and plans of ladders, not whole recipes."""
 VALIDATED = {"validation": {"every": 1}}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from component_settings import SWAPS_AND_THE_CONTROL_ARM
+from component_settings import NO_RECIPES, SWAPS_AND_THE_CONTROL_ARM
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.snapshot import to_yaml
@@ -15,7 +15,7 @@ from semseg_ref.errors import InputError
 from semseg_ref.model.build import build_network
 
 OFFICIAL = Path(__file__).parent.parent / "tool" / "official"
-RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml") if p.parent.name != "swap")
+RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml") if p.parent.name not in NO_RECIPES)
 CONFIG_FILES = sorted(str(p.relative_to(OFFICIAL)) for p in OFFICIAL.rglob("*.yaml"))
 # Names, files and logs: nothing that is trained or scored.
 NO_NUMBERS = (
