@@ -116,10 +116,16 @@ def _sources(parts: Sequence[str], place: str) -> list[Source]:
     return sources
 
 
+def _is_order(augmentation: dict[str, Any]) -> bool:
+    # Anything else stays as it is, for the recipe's own check to refuse.
+    order = augmentation.get("order")
+    return isinstance(order, list) and all(isinstance(name, str) for name in order)
+
+
 def _resolved(sources: Sequence[Source], trusted: Sequence[str]) -> Recipe:
     layers = Layers(list(sources))
     augmentation = layers.merged().get("augmentation")
-    if isinstance(augmentation, dict) and isinstance(augmentation.get("steps"), dict) and augmentation.get("order"):
+    if isinstance(augmentation, dict) and isinstance(augmentation.get("steps"), dict) and _is_order(augmentation):
         order = {"augmentation": {"order": present_steps(augmentation)}}
         layers = Layers([*sources, Source("augmentation.order", order)])
     return resolve_recipe(layers, trusted)
