@@ -3,6 +3,8 @@
 import os
 import sys
 
+from semseg_ref.errors import printable
+
 
 def is_main() -> bool:
     """Whether this process is the one that speaks, also before the processes have found each other."""
@@ -12,4 +14,4 @@ def is_main() -> bool:
 def warn(message: str) -> None:
     """Prints a warning, once for all processes."""
     if is_main():
-        print(f"catalyst-dl: warning: {message}", file=sys.stderr, flush=True)
+        print(printable(f"catalyst-dl: warning: {message}"), file=sys.stderr, flush=True)

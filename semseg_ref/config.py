@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from semseg_ref.errors import InputError, OptionError, OptionTypeError, did_you_mean, one_line
+from semseg_ref.yaml_limits import yaml_problem
 
 # YAML 1.1 takes a number with an exponent but no point for text.
 _TEXT_NUMBER = re.compile(r"[+-]?\d+[eE][+-]?\d+")
@@ -58,11 +59,15 @@ def load_cfg_from_cfg_file(path: str | Path) -> CfgNode:
     if not Path(path).is_file():
         raise OptionError(f"{path}: no such configuration file{_files_beside(Path(path))}")
     try:
-        sections = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+        problem = yaml_problem(text)
+        sections = None if problem else yaml.safe_load(text)
+    except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         raise OptionError(f"{path}{place}: invalid YAML ({getattr(error, 'problem', None) or error})") from error
+    if problem:
+        raise OptionError(f"{path}: {problem}; this is no configuration file")
     if not isinstance(sections, dict):
         raise OptionError(f"{path}: expected sections such as DATA, TRAIN, Distributed, TEST with keys below them")
     cfg = CfgNode()
@@ -112,7 +117,7 @@ def _decode(text: Any) -> Any:
         return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

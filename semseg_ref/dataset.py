@@ -10,11 +10,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from semseg_ref.errors import DataError, OptionError, did_you_mean
+from semseg_ref.image_size import JPEG_SIGNATURE, PNG_SIGNATURE, declared_size
 from semseg_ref.prepared import check_prepared
 
 SPLITS = ("train", "val", "test")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-JPEG_SIGNATURE = b"\xff\xd8\xff"
 CITYSCAPES_LABEL_IDS = 34
 RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
 """Spares the swap of red and blue; only OpenCV from 4.11 has it."""
@@ -116,8 +115,8 @@ def _is_truncated(content: bytes) -> bool:
 def _read_bytes(path: str | Path) -> bytes:
     try:
         content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not content:
         raise DataError(f"{path}: the file is empty")
     if _is_truncated(content):
@@ -127,7 +126,11 @@ def _read_bytes(path: str | Path) -> bytes:
 
 def _decode(content: bytes, path: str | Path, flags: int) -> np.ndarray:
     """`cv2.imdecode`, which gives the same bits as the reference's `cv2.imread`, EXIF orientation included."""
-    array = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    declared_size(content, path)
+    try:
+        array = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # raised for a few damaged headers, where it gives None for the others
+        array = None
     if array is None:
         raise DataError(f"{path}: damaged, or in no image format that OpenCV reads")
     return array
@@ -137,7 +140,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
     """Reads an image as uint8 [H, W, 3], RGB.
 
     Raises:
-        DataError: missing, empty, truncated or undecodable file.
+        DataError: missing, empty, truncated or undecodable file, or one that claims more than `image_size.MAX_PIXELS`.
     """
     content = _read_bytes(path)
     if RGB_FLAG is not None and content.startswith(PNG_SIGNATURE):
@@ -161,7 +164,7 @@ def read_label(path: str | Path) -> np.ndarray:
     and the indices of a 16-bit or 1 to 4-bit file into scaled ones; these are errors here.
 
     Raises:
-        DataError: missing, empty, truncated or undecodable file; colours; a PNG that has not 8 bits a sample.
+        DataError: missing, empty, truncated, undecodable or too large file; colours; a PNG without 8 bits a sample.
     """
     content = _read_bytes(path)
     label = _decode(content, path, cv2.IMREAD_GRAYSCALE)

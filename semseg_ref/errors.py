@@ -63,20 +63,37 @@ class LostProcessError(RunStopError):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """The tail of an error message: `; did you mean 'power'?`, or the valid names when none is near."""
+    """The tail of an error message: `; did you mean 'power'?`, or the valid names when none is near.
+
+    Upper and lower case only count where they decide between names that are equally near.
+    """
     names = sorted(str(v) for v in valid)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not near:
+        # miou for mIoU: where several names differ in case only, the first one is as good as any.
+        by_lower_case = {n.lower(): n for n in reversed(names)}
+        near = [by_lower_case[n] for n in difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)]
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; valid: {', '.join(names)}" if names else ""
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line, also when a loader's worker process raised it.
+def printable(text: str) -> str:
+    """`text` on one line: what cannot be printed becomes '?'.
 
-    torch wraps a worker's exception into its whole traceback; the message proper is that text's last line.
+    That is line breaks, a terminal's escape sequences, marks that turn the direction of writing, and undecodable bytes
+    of file names.
+    """
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error in one printable line, also when a loader's worker process raised it.
+
+    A message quotes files, so what it holds is other people's text, which a terminal must not take for commands. torch
+    wraps a worker's exception into its whole traceback; the message proper is that text's last line.
     """
     text = str(error).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

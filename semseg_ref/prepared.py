@@ -27,9 +27,9 @@ def read_prepared(root: str | Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged manifest ({error}); run catalyst-dl prepare again") from error
-    if not isinstance(content, dict) or "id_space" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("id_space"), str):
         raise DataError(f"{path}: no manifest of a prepared data set, 'id_space' is missing; run catalyst-dl prepare")
     return content
 

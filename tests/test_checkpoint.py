@@ -90,7 +90,7 @@ def test_the_best_so_far_survives_a_restart(tmp_path):
 
 
 def test_unknown_metric_is_named(tmp_path):
-    with pytest.raises(OptionError, match="no metric 'miou'; valid: loss, mIoU"):
+    with pytest.raises(OptionError, match="no metric 'miou'; did you mean 'mIoU'"):
         train(tmp_path, Checkpoint(metric="miou"), [0.1])
 
 

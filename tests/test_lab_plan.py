@@ -229,12 +229,19 @@ def test_a_lab_stays_on_its_kind_of_machine(plan, monkeypatch, key):
     ("content", "part"),
     [
         ("", "not readable as a lab's plan"),
-        ("[]", "no plan of a lab: kind is missing"),
-        ('{"kind": "ab"}', "no plan of a lab: seeds is missing"),
-        (lambda plan: plan["arms"][0].pop("name"), "no plan of a lab: KeyError 'name'"),
-        (lambda plan: plan["arms"][0]["recipe"].pop("data"), "recipe.data: Field required"),
-        (lambda plan: plan["arms"].clear(), "it has no arms"),
-        (lambda plan: plan.update(threads="many"), "no plan of a lab: ValueError"),
+        ("[]", "no plan of a lab: plan: Input should be"),
+        ('{"kind": "ab"}', "no plan of a lab: seeds: Field required"),
+        (lambda plan: plan["arms"][0].pop("name"), "no plan of a lab: arms.0.name: Field required"),
+        (lambda plan: plan["arms"][0]["recipe"].pop("data"), "arms.0.recipe.data: Field required"),
+        (lambda plan: plan["arms"].clear(), "arms: Tuple should have at least 1 item"),
+        ("[" * 100_000, "not readable as a lab's plan"),
+        (
+            lambda plan: plan["arms"][1].update(name="../../x"),
+            "arms.1.name: Value error, '../../x' cannot name a folder",
+        ),
+        (lambda plan: plan["arms"][1].update(name="BASE"), "arms: Value error, two arms of one name"),
+        (lambda plan: plan.update(seeds=[-1]), "seeds.0: Input should be greater than or equal to 0"),
+        (lambda plan: plan.update(threads="many"), "no plan of a lab: threads: Input should be a valid integer"),
     ],
 )
 def test_a_damaged_plan_is_told(plan, content, part):

@@ -74,19 +74,26 @@ def edit(path: Path, **changes: object) -> None:
         (lambda path: edit(path, matrices="../x.npz"), "no usable score (ValueError"),
         (lambda path: edit(path, protocol=None), "protocol: not recorded"),
         (lambda path: edit(path, mIoU=0.9), "mIoU 0.900000, but its matrices give 0.333333: not of one test"),
-        (lambda path: path.with_suffix(".npz").unlink(), "no usable score (FileNotFoundError"),
+        (lambda path: path.with_suffix(".npz").unlink(), "score.npz is unusable ([Errno 2]"),
         (cut_matrices, "no usable score ("),
         (lambda path: path.with_suffix(".npz").write_bytes(b""), "no usable score ("),
         (
             lambda path: np.savez(
-                path.with_suffix(".npz"), matrices=np.zeros((1, 3, 3)), images=["a.png", "b.png"], names=NAMES
+                path.with_suffix(".npz"), matrices=np.zeros((1, 3, 3), int), images=["a.png", "b.png"], names=NAMES
             ),
             "matrices (1, 3, 3), expected (2, 3, 3)",
         ),
         (
             lambda path: np.savez(path.with_suffix(".npz"), matrices=np.array([{}], dtype=object)),
-            "no usable score (ValueError",
+            "score.npz is unusable (matrices: python objects, which are not read)",
         ),
+        (
+            lambda path: np.savez(path.with_suffix(".npz"), matrices=np.full((2, 3, 3), -1), images=["a"], names=NAMES),
+            "matrices: expected counts of pixels",
+        ),
+        (lambda path: edit(path, mIoU=float("nan")), "mIoU nan, but its matrices give"),
+        (lambda path: edit(path, protocol={"hash": "[/red]"}), "protocol: not recorded"),
+        (lambda path: path.write_text("[" * 100_000), "no usable score (RecursionError"),
     ],
 )
 def test_a_damaged_score_is_told(plan, damage, part):

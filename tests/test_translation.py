@@ -130,9 +130,10 @@ def test_the_toy_config_is_the_toy_recipe():
 )
 def test_every_official_option_reaches_the_recipe_and_returns(option, value, path):
     plain = official_to_recipe(official("cityscapes/cityscapes_pspnet50.yaml", manual_seed=0), "x", "exp/x")
-    changed = official_to_recipe(
-        official("cityscapes/cityscapes_pspnet50.yaml", **{"manual_seed": 0, option: value}), "x", "exp/x"
-    )
+    options = {"manual_seed": 0, option: value}
+    if option == "val_list":  # a recipe scores the images that it validates on
+        options["test_list"] = value
+    changed = official_to_recipe(official("cityscapes/cityscapes_pspnet50.yaml", **options), "x", "exp/x")
     assert path in differing(plain, changed)
     assert recipe_to_official(changed)[option] == value
     assert recipe_to_official(plain)[option] != value

@@ -26,6 +26,10 @@ class AuxLossWeighting(ICriterionCallback):
         super().__init__()
         self.weight = weight
 
+    def reported(self, is_train: bool) -> tuple[str, ...]:
+        """Names of the metrics of a loader."""
+        return ("loss", "main_loss", "aux_loss") if is_train else ("loss", "main_loss")
+
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Empties the sums."""
         self._sums = torch.zeros(3, dtype=torch.float64, device=runner.engine.device)

@@ -9,6 +9,7 @@ from catalyst import dl
 from catalyst.core.callback import CallbackOrder, ICheckpointCallback
 from torch import distributed
 
+from catalyst_cityscapes.callbacks.reported_metrics import check_metric
 from catalyst_cityscapes.checkpoint_folder import (
     BEST,
     LAST,
@@ -21,6 +22,7 @@ from catalyst_cityscapes.checkpoint_folder import (
 )
 from catalyst_cityscapes.disk_space import check_space, require_space
 from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
+from catalyst_cityscapes.recipe import replaced_run
 from catalyst_cityscapes.training_state import process_state
 from semseg_ref.checkpoint import official_state_dict, save_checkpoint
 from semseg_ref.errors import OptionError, PreemptedError, StorageError, did_you_mean
@@ -87,7 +89,18 @@ class Checkpoint(ICheckpointCallback):
         return self.keep + 1 + (self.metric is not None) + (self.every_minutes is not None)
 
     def check_before_run(self, runner: dl.IRunner) -> None:
-        """Asks for the disk space of all files before anything is written."""
+        """Asks for the disk space of all files before anything is written.
+
+        Raises:
+            OptionError: nothing will report the metric, or nothing will decide which checkpoint is best.
+            InputError: the files do not fit.
+        """
+        if self.metric is not None:
+            check_metric(runner, "callbacks.checkpoint", self.metric, self.loader)
+        if self.select == "best" and self.loader not in runner.loaders:
+            raise OptionError(
+                f"callbacks.checkpoint.select: best needs loader '{self.loader}', and validation.every is 0"
+            )
         require_space(runner.logdir / "model", runner.checkpoint_bytes, self.files_at_once)
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
@@ -167,6 +180,7 @@ class Checkpoint(ICheckpointCallback):
             return
         link_atomically(path, LAST)
         remove_within(folder)
+        replaced_run.discard(runner.logdir)
         # Later epochs are there when a run goes on from an older checkpoint; they must not push out the new ones.
         files = {epoch: file for epoch, file in epoch_files(folder).items() if epoch <= runner.epoch_step}
         for epoch in sorted(files)[: -self.keep]:
@@ -187,6 +201,7 @@ class Checkpoint(ICheckpointCallback):
             position = {"epoch": epoch, "batches": batches, "train_metrics": trained, "processes": parts}
             self._write(runner, path, {**runner.state_dict(), **position})
             remove_within(path.parent, but=path)
+            replaced_run.discard(runner.logdir)
         if distributed.is_initialized():
             distributed.barrier()
         self._saved_at = time.monotonic()

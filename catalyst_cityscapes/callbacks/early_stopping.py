@@ -6,6 +6,7 @@ from typing import Any
 from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
 
+from catalyst_cityscapes.callbacks.reported_metrics import check_metric
 from semseg_ref.errors import OptionError, did_you_mean
 
 
@@ -44,6 +45,10 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict`."""
         self.best, self.bad_epochs = state["best"], state["bad_epochs"]
+
+    def check_before_run(self, runner: dl.IRunner) -> None:
+        """Raises OptionError when nothing will report the metric."""
+        check_metric(runner, "callbacks.early_stopping", self.metric, self.loader)
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Stops a resumed run that had stopped already."""

@@ -54,6 +54,11 @@ class MeanIoU(IMetricCallback):
         self.classes, self.ignore_index = classes, ignore_index
         self.names = None if names is None else load_names(names, classes)
 
+    def reported(self, is_train: bool) -> tuple[str, ...]:
+        """Names of the metrics of a loader."""
+        per_class = () if is_train or self.names is None else tuple(f"iou/{name}" for name in self.names)
+        return ("mIoU", "mAcc", "allAcc", *per_class)
+
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Empties the matrix."""
         self.matrix = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=runner.engine.device)
@@ -95,6 +100,10 @@ class BatchMeanIoU(IMetricCallback):
     def __init__(self, classes: int, ignore_index: int = 255) -> None:
         super().__init__()
         self.classes, self.ignore_index = classes, ignore_index
+
+    def reported(self, is_train: bool) -> tuple[str, ...]:
+        """Names of the metrics of a loader."""
+        return ("batch_mIoU",)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Empties the sum."""

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from catalyst_cityscapes.notices import is_main
-from semseg_ref.errors import InputError, LostProcessError, RunStopError, did_you_mean, one_line
+from semseg_ref.errors import InputError, LostProcessError, RunStopError, did_you_mean, one_line, printable
+from semseg_ref.unpickling import no_pickled_code
 
 COMMANDS = {
     "prepare": "catalyst_cityscapes.cli.prepare",
@@ -45,7 +46,7 @@ def _exit_in_one_line() -> Iterator[None]:
         # All processes stop for the same reason, but each lost another one at a step of its own.
         is_told = is_main() or isinstance(error, LostProcessError)
     except click.UsageError as error:
-        message = f"{error.format_message()} (--help shows the usage)"
+        message = f"{printable(' '.join(error.format_message().split()))} (--help shows the usage)"
     except KeyboardInterrupt:
         message, code = "stopped by Ctrl-C", 130
     else:
@@ -73,8 +74,8 @@ class InputErrorGroup(click.Group):
             return super().make_context(info_name, args, *others, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the subcommand."""
-        with _exit_in_one_line():
+        """Runs the subcommand; nothing that it loads may run pickled code."""
+        with _exit_in_one_line(), no_pickled_code():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -1,7 +1,5 @@
 """`catalyst-dl browse`: a sheet of what the network really sees."""
 
-from pathlib import Path
-
 import click
 import numpy as np
 from PIL import Image
@@ -61,4 +59,5 @@ def browse(
     sheet = Image.fromarray(contact_sheet(heading, cells, class_entries(sorted(present), names, colors)))
     replace_atomically(path, lambda file: sheet.save(file, format="PNG"))
     absent = [name for index, name in enumerate(names) if index not in present]
-    click.echo(f"{heading}\nclasses on none of them: {', '.join(absent) or 'none'}\nsheet: {Path(path)}")
+    for line in (heading, f"classes on none of them: {', '.join(absent) or 'none'}", f"sheet: {path}"):
+        click.echo(printable(line))

@@ -75,7 +75,7 @@ def demo(
 
     fixed = "fitted to each picture" if section.is_open else section.value().hash
     how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
-    click.echo(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}")
+    click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}"))
     demonstrator = Demonstrator(network, protocol_of, names, colors)
     root = create_folder(output)
     for medium in media:

@@ -19,9 +19,11 @@ from catalyst_cityscapes.scoring.predictions import (
     newest_predictions,
     predictions_in,
 )
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, OptionError, printable
 from semseg_ref.evaluation import replace_atomically
 from semseg_ref.protocol import Protocol, meaning
+
+SCORE_FILE = "score.json"
 
 
 @click.command()
@@ -64,7 +66,7 @@ def evaluate(
         folder = gray.parent / name
     else:
         folder = Path(output)
-    click.echo(f"predictions: {gray}, {len(pairs)} images; ground truth: {Path(root) / 'gtFine' / split}")
+    click.echo(printable(f"predictions: {gray}, {len(pairs)} images; ground truth: {Path(root) / 'gtFine' / split}"))
 
     def progress(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
@@ -78,33 +80,40 @@ def evaluate(
         "frames": len(ground_truth),
         "partial": len(pairs) < len(ground_truth),
         "predictions": str(gray),
-        "protocol": _official_protocol(score),
+        "protocol": _official_protocol(score, gray.parent / SCORE_FILE),
         **{key: score.get(key) for key in ("experiment", "epoch", "checkpoint")},
     }
     _write(folder, content, comparison)
     print_comparison(content)
     for note in _notes(comparison, score, len(ground_truth)):
-        click.echo(f"note: {note}")
-    click.echo(f"official score: {folder / 'official.json'}")
+        click.echo(printable(f"note: {note}"))
+    click.echo(printable(f"official score: {folder / 'official.json'}"))
 
 
 def _score_beside(gray: Path) -> dict[str, Any]:
-    path = gray.parent / "score.json"
+    path = gray.parent / SCORE_FILE
     if not path.is_file():
         return {}
     try:
         score = json.loads(path.read_text())
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged score file ({error})") from error
-    return score if isinstance(score, dict) else {}
+    score = score if isinstance(score, dict) else {}
+    for key in ("protocol", "official"):
+        if not isinstance(score.get(key), dict | None):
+            raise InputError(f"{path}: damaged score file ({key}: expected a mapping)")
+    return score
 
 
-def _official_protocol(score: dict[str, Any]) -> dict[str, Any] | None:
+def _official_protocol(score: dict[str, Any], path: Path) -> dict[str, Any] | None:
     """The protocol of the predictions with the official scorer, as `catalyst-dl test --protocol official` has it."""
     if not score.get("protocol"):
         return None
     entries = {key: value for key, value in score["protocol"].items() if key != "hash"}
-    protocol = dataclasses.replace(Protocol.from_dict(entries), scorer="cityscapesscripts")
+    try:
+        protocol = dataclasses.replace(Protocol.from_dict(entries), scorer="cityscapesscripts")
+    except OptionError as error:
+        raise InputError(f"{path}: {error}") from error
     is_official = {key: protocol.to_dict()[key] for key in meaning("official")} == meaning("official")
     protocol = dataclasses.replace(protocol, name="official" if is_official else None)
     return {**protocol.to_dict(), "hash": protocol.hash}
@@ -136,8 +145,10 @@ def _notes(comparison: Comparison, score: dict[str, Any], frames: int) -> list[s
             f"{images} labelTrainIds images differ from their labelIds in {pixels:,} pixels (first: {path}); "
             "the scores above are on labelIds, score.json and the training on labelTrainIds"
         )
-    own = (score.get("official") or {}).get("own", score).get("mIoU")
-    if own is not None and own != comparison.means["mIoU"]:
+    own = score.get("mIoU")
+    if isinstance((score.get("official") or {}).get("own"), dict):
+        own = score["official"]["own"].get("mIoU")
+    if isinstance(own, float) and own != comparison.means["mIoU"]:
         notes.append(
             f"score.json says mIoU {own:.6f}, here it is {comparison.means['mIoU']:.6f}: other labels or predictions"
         )

@@ -7,7 +7,7 @@ import click
 from catalyst_cityscapes.data.preparation import Manifest, Outcome, available_cpus, check_dataset, check_folder
 from catalyst_cityscapes.data.preparation import prepare as prepare_dataset
 from catalyst_cityscapes.data.preparation.progress_display import shown_progress
-from semseg_ref.errors import DataError, InputError
+from semseg_ref.errors import DataError, InputError, printable
 from semseg_ref.prepared import MANIFEST
 
 SHOWN = 20
@@ -62,11 +62,12 @@ def _check(root: Path, dataset: str, workers: int) -> None:
     with shown_progress() as progress:
         manifest, problems = check_folder(root, dataset, workers, progress)
     for problem in problems[:SHOWN]:
-        click.echo(problem)
+        click.echo(printable(problem))
     if problems:
         rest = f" (first {SHOWN} shown)" if len(problems) > SHOWN else ""
         raise DataError(f"{root}: {len(problems)} problems{rest}; first: {problems[0]}")
-    click.echo(f"{_headline(manifest, root)}\neverything as in {root / MANIFEST}")
+    click.echo(printable(_headline(manifest, root)))
+    click.echo(printable(f"everything as in {root / MANIFEST}"))
 
 
 def _headline(manifest: Manifest, root: Path) -> str:
@@ -82,9 +83,9 @@ def _headline(manifest: Manifest, root: Path) -> str:
 
 def _report(outcome: Outcome, root: Path) -> None:
     for note in outcome.notes[:SHOWN]:
-        click.echo(f"note: {note}")
+        click.echo(printable(f"note: {note}"))
     if len(outcome.notes) > SHOWN:
         click.echo(f"note: {len(outcome.notes) - SHOWN} more like these")
-    click.echo(_headline(outcome.manifest, root))
+    click.echo(printable(_headline(outcome.manifest, root)))
     click.echo(f"labels: {', '.join(f'{count} {what}' for what, count in sorted(outcome.labels.items()))}")
-    click.echo(f"manifest: {root / MANIFEST}")
+    click.echo(printable(f"manifest: {root / MANIFEST}"))

@@ -7,13 +7,14 @@ import click
 from catalyst_cityscapes.checkpoint_folder import newest_intact, position_of, resumable
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
 from catalyst_cityscapes.notices import is_main, warn
+from catalyst_cityscapes.recipe import replaced_run
 from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_yaml, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import open_run_folder, refuse_existing_run, to_yaml
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
 from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
 from semseg_ref.distributed import leave_processes
-from semseg_ref.errors import CheckpointError, InputError
+from semseg_ref.errors import CheckpointError, InputError, printable
 
 
 @click.command()
@@ -139,10 +140,14 @@ def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str,
     runner = SegmentationRunner(recipe, resume, lambda: open_run_folder(recipe, resume), allow_changed)
     try:
         runner.run()
+    except BaseException:
+        if is_main():
+            replaced_run.restore(Path(recipe.experiment.logdir))
+        raise
     finally:
         close_processes()
     if is_main():
-        click.echo(f"done: {recipe.experiment.logdir}; score it with: bash tool/test_cat.sh")
+        click.echo(printable(f"done: {recipe.experiment.logdir}; score it with: bash tool/test_cat.sh"))
 
 
 def _run_control(recipe: Recipe, resume: Path | None) -> None:
@@ -154,7 +159,12 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
     processes = start_processes()
     try:
         path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
+    except BaseException:
+        if processes.is_main:
+            replaced_run.restore(Path(recipe.experiment.logdir))
+        raise
     finally:
         stop_processes()
     if processes.is_main:
-        click.echo(f"done: {path}")
+        replaced_run.discard(Path(recipe.experiment.logdir))
+        click.echo(printable(f"done: {path}"))

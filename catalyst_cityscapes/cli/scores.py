@@ -36,9 +36,16 @@ def read_score(path: Path) -> dict[str, Any]:
     """
     try:
         score = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: no score file ({error})") from error
     missing = [key for key in NEEDED if not isinstance(score, dict) or key not in score]
     if missing:
         raise InputError(f"{path}: no score file of catalyst-dl test; it lacks {', '.join(missing)}")
+    shapes = {"mIoU": float | int, "mAcc": float | int, "allAcc": float | int, "images": int, "protocol": dict | None}
+    for key, shape in shapes.items():
+        if not isinstance(score[key], shape):
+            raise InputError(f"{path}: no score file of catalyst-dl test; {key}: {score[key]!r}")
+    protocol = score["protocol"]
+    if protocol is not None and not {"name", "hash"} <= protocol.keys():
+        raise InputError(f"{path}: no score file of catalyst-dl test; protocol: lacks its name or its hash")
     return score

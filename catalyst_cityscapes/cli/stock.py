@@ -1,22 +1,23 @@
 """Plain Catalyst 22 configs (`runner:` and `run:` with `_call_`), checked, repaired where 22.4 is broken, and run."""
 
 import inspect
+import pickle
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import catalyst.runners.supervised
 import click
-import hydra_slayer
 import torch
 from catalyst.utils.misc import set_global_seed
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catalyst_cityscapes.engine import close_processes, repair_stock_engines
-from catalyst_cityscapes.recipe.loading import find_config, overlay, read_yaml, refuse_resolvers
-from catalyst_cityscapes.recipe.targets import resolve_target, walk_nodes
-from semseg_ref.errors import InputError, did_you_mean
+from catalyst_cityscapes.recipe.loading import UNREADABLE, find_config, overlay, read_yaml
+from catalyst_cityscapes.recipe.references import check_values
+from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
+from semseg_ref.errors import CheckpointError, InputError, did_you_mean, printable
 
 SECTIONS = (
     "args",
@@ -55,15 +56,20 @@ def run_stock(files: Sequence[str], settings: Sequence[str], trusted: Sequence[s
     catalyst.runners.supervised.TorchScheduler = torch.optim.lr_scheduler.LRScheduler
     content.pop("args", None)
     try:
-        built = hydra_slayer.Registry().get_from_params(**content)
+        built = TargetRegistry().get_from_params(**content)
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise InputError(f"{name}: {_describe(error)}") from error
     try:
         for index, stage in enumerate(built["run"]):
             method = stage.pop("_call_")
-            result = getattr(built["runner"], method)(**stage)
+            try:
+                result = getattr(built["runner"], method)(**stage)
+            except pickle.UnpicklingError as error:
+                said = "a checkpoint of more than tensors and plain values; pickled code is never run"
+                raise CheckpointError(f"{name}: run.{index} {method}: {said}") from error
             if result is not None and not hasattr(result, "run"):
-                click.echo(f"run.{index} {method}: {dict(result) if isinstance(result, dict) else result}")
+                shown = dict(result) if isinstance(result, dict) else result
+                click.echo(printable(f"run.{index} {method}: {shown}"))
     finally:
         close_processes()
 
@@ -89,9 +95,9 @@ def _merge(files: Sequence[str], settings: Sequence[str]) -> dict[str, Any]:
             if OmegaConf.select(config, key) is None:
                 raise InputError(f"--set {setting}: no such key in {', '.join(files)}{did_you_mean(key, merged)}")
             OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
-        except OmegaConfBaseException as error:
+        except UNREADABLE as error:
             raise InputError(f"--set {setting}: {' '.join(str(error).split())}") from error
-    refuse_resolvers(OmegaConf.to_container(config), lambda path, message: _error(files[0], path, message))
+    check_values(OmegaConf.to_container(config), lambda path, message: _error(files[0], path, message))
     try:
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -104,6 +110,8 @@ def _error(name: str, path: Sequence[Any], message: str) -> InputError:
 
 def _check(content: dict[str, Any], name: str, trusted: Sequence[str]) -> None:
     for key in content:
+        if key == "shared_params":
+            raise InputError(f"{name}: {key}: not supported; it would add arguments to every node")
         if key not in SECTIONS and not isinstance(content[key], dict):
             raise InputError(f"{name}: {key}: unknown section{did_you_mean(key, SECTIONS)}")
     _check_keys(content, (), name, set())
@@ -116,6 +124,9 @@ def _check(content: dict[str, Any], name: str, trusted: Sequence[str]) -> None:
             target = resolve_target(str(node["_target_"]), trusted)
         except InputError as error:
             raise InputError(f"{name}: {place}: {error}") from error
+        refused = refused_argument(target, node)
+        if refused:
+            raise InputError(f"{name}: {place}: {refused}")
         _check_arguments(target, node, f"{name}: {place}")
     if not isinstance(content["run"], list):
         raise InputError(f"{name}: run: expected a list of stages, each with a '_call_'")

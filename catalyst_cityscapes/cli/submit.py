@@ -9,7 +9,7 @@ from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
 from catalyst_cityscapes.scoring.predictions import check_run_folder, data_of_run, newest_predictions, predictions_in
 from catalyst_cityscapes.scoring.submission import TEST_IMAGES, expected_submission, verify_submission, write_submission
 from semseg_ref.dataset import make_dataset
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 from semseg_ref.evaluation import file_sha256
 
 
@@ -64,13 +64,11 @@ def submit(
         write_submission(folder, expected, path, are_label_ids=bool(label_ids), allow_void=allow_void)
         count = len(expected.sizes)
     size = path.stat().st_size
-    click.echo(
-        f"{path}: {count} images, {size:,} bytes, names, sizes and label ids verified, sha256 {file_sha256(path)}"
-    )
+    verified = f"{count} images, {size:,} bytes, names, sizes and label ids verified, sha256 {file_sha256(path)}"
+    click.echo(printable(f"{path}: {verified}"))
     if not expected.is_real:
-        click.echo(
-            f"note: the Cityscapes test set has {TEST_IMAGES} images, {list_file} has {count}; the server refuses this"
-        )
+        refused = f"the Cityscapes test set has {TEST_IMAGES} images, {list_file} has {count}; the server refuses this"
+        click.echo(printable(f"note: {refused}"))
 
 
 def _run_above(folder: str | None) -> Path | None:

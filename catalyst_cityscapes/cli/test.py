@@ -29,7 +29,7 @@ from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import CheckpointError, InputError, OptionError
+from semseg_ref.errors import CheckpointError, InputError, OptionError, printable
 from semseg_ref.evaluation import check_labels, file_sha256, replace_atomically, write_score
 from semseg_ref.protocol import PROTOCOLS, Protocol
 
@@ -164,7 +164,8 @@ def _progress() -> Callable[[int, int, str], None]:
 
     def progress(done: int, total: int, name: str) -> None:
         if done % 10 == 0 or done == total:
-            click.echo(f"predicted {done}/{total} {name} {(time.perf_counter() - start) / done:.2f} s/image")
+            seconds = (time.perf_counter() - start) / done
+            click.echo(printable(f"predicted {done}/{total} {name} {seconds:.2f} s/image"))
 
     return progress
 
@@ -230,7 +231,8 @@ def score_checkpoint(
     score = write_score(output / "score.json", run.evaluation, protocol, checkpoint, extra)
     picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", run.evaluation)
     print_score(score, recipe.expected)
-    click.echo(f"score: {output / 'score.json'}\npicture: {picture}")
+    for what, place in (("score", output / "score.json"), ("picture", picture)):
+        click.echo(printable(f"{what}: {place}"))
     return score
 
 
@@ -270,5 +272,6 @@ def predict_test_split(
     }
     text = json.dumps(content, indent=1) + "\n"
     replace_atomically(output / "predictions.json", lambda file: file.write(text.encode()))
-    click.echo(f"predictions: {output / 'gray'}; for the test server: catalyst-dl submit --predictions {output}")
+    server = f"for the test server: catalyst-dl submit --predictions {output}"
+    click.echo(printable(f"predictions: {output / 'gray'}; {server}"))
     return output

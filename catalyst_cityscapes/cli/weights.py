@@ -14,7 +14,7 @@ from catalyst_cityscapes.weights import (
     recipe_network,
     verify,
 )
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 
 RecipeWords = tuple[str, ...]
 
@@ -37,7 +37,7 @@ def inspect_command(
     _print(read.lines())
     if recipe is not None:
         fit = fit_recipe(read, recipe_network(recipe))
-        click.echo(f"\nin the recipe {' '.join((*configs, *more))}")
+        click.echo(f"\nin the recipe {printable(' '.join((*configs, *more)))}")
         _print(fit.lines(show_all))
 
 
@@ -108,4 +108,4 @@ def _recipe(configs: RecipeWords, settings: RecipeWords, more: RecipeWords, trus
 
 def _print(rows: list[tuple[str, str]]) -> None:
     for heading, text in rows:
-        click.echo(f"{heading:<11}{text}")
+        click.echo(printable(f"{heading:<11}{text}"))

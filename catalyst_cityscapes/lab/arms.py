@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalyst_cityscapes.lab.plan import Arm, Plan, differences, shown
+from catalyst_cityscapes.lab.plan import NAME, Arm, Plan, differences, shown
 from catalyst_cityscapes.recipe.loading import (
     ANY_SIZE,
     Layers,
@@ -21,7 +21,6 @@ from catalyst_cityscapes.recipe.translation import is_official
 from semseg_ref.errors import InputError
 
 BASE = "base"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 SETTING = re.compile(r"[\w.-]+=")
 OPENING, CLOSING = "[{(", "]})"
 SAME_IN_ALL = ("classes", "ignore_index", "val_list", "root", "names")

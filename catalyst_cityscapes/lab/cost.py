@@ -1,10 +1,10 @@
 """What a lab costs: steps and images from the recipes, disk from the networks, time only from measured runs."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -81,17 +81,19 @@ def measured_seconds(plan: Plan) -> dict[tuple[str, int], float]:
     """Seconds of each run of a lab that was measured in one piece, by (arm, seed)."""
     found = {}
     for arm, seed in plan.runs():
-        content = _read(run_folder(plan, arm, seed) / SECONDS_FILE)
-        if content.get("resumed") is False:
-            found[arm, seed] = float(content["train"] + content["test"])
+        seconds = _read(run_folder(plan, arm, seed) / SECONDS_FILE)
+        if seconds is not None:
+            found[arm, seed] = seconds
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> float | None:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # without the file there is no estimate, and that is all it is for
-        return {}
+        content = json.loads(path.read_text())
+        seconds = float(content["train"]) + float(content["test"])
+        return seconds if content["resumed"] is False and 0 <= seconds < math.inf else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None  # without the file there is no estimate, and that is all it is for
 
 
 def remaining_seconds(

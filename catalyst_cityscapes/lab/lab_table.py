@@ -21,7 +21,7 @@ def print_analysis(analysis: Analysis, console: Console | None = None) -> None:
     runs = sum(len(score.runs) for score in analysis.scores)
     table = Table(
         title=f"{len(analysis.scores)} arms, {len(analysis.seeds)} seeds, {analysis.images} images; points",
-        caption=f"protocol {analysis.protocol}; n pairs; 95 % intervals; p of sign flips",
+        caption=f"protocol {escape(analysis.protocol)}; n pairs; 95 % intervals; p of sign flips",
     )
     table.add_column("arm", overflow="fold")
     for name in ("n", "mIoU", "diff", "over seeds", "over images", "p", "can show"):

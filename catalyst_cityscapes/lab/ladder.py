@@ -7,15 +7,16 @@ it `without-` the last component, and a component that changes no number, alone,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from catalyst_cityscapes.lab.arms import NAME
+from pydantic import TypeAdapter, ValidationError
+
 from catalyst_cityscapes.lab.canonical import identity
 from catalyst_cityscapes.lab.components import Differences, combinations
-from catalyst_cityscapes.lab.plan import Arm
+from catalyst_cityscapes.lab.plan import NAME, Arm
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.errors import InputError, did_you_mean, printable
 
 FROM, TO = "from", "to"
 DESIGNS = ("added", "removed", "path")
@@ -115,10 +116,20 @@ class Roles:
             InputError: not of a ladder.
         """
         try:
-            rungs = tuple(Rung(**{**rung, "source": tuple(rung["source"])}) for rung in extra["rungs"])
-            return cls(extra["start"], extra["goal"], rungs, extra["notes"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"not the plan of a ladder ({error}); catalyst-dl ladder makes one") from error
+            roles = TypeAdapter(cls).validate_python(extra)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            place = ".".join(map(str, detail["loc"]))
+            raise InputError(
+                f"{place}: {detail['msg']}; not the plan of a ladder, catalyst-dl ladder makes one"
+            ) from error
+        if not roles.rungs:
+            raise InputError("rungs: not the plan of a ladder: it has no components")
+        check_names([rung.name for rung in roles.rungs])
+        rungs = tuple(
+            replace(rung, source=tuple(map(printable, rung.source)), note=printable(rung.note)) for rung in roles.rungs
+        )
+        return replace(roles, rungs=rungs, notes=printable(roles.notes))
 
 
 def automatic_ladder(found: Differences, source: Sequence[str]) -> Ladder:

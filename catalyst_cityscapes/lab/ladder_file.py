@@ -34,7 +34,7 @@ from catalyst_cityscapes.recipe.loading import (
     resolve_recipe,
 )
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.errors import InputError, did_you_mean, printable
 
 SHOWN_KEYS = 4
 
@@ -116,10 +116,16 @@ def _sources(parts: Sequence[str], place: str) -> list[Source]:
     return sources
 
 
+def _is_order(augmentation: dict[str, Any]) -> bool:
+    # Anything else stays as it is, for the recipe's own check to refuse.
+    order = augmentation.get("order")
+    return isinstance(order, list) and all(isinstance(name, str) for name in order)
+
+
 def _resolved(sources: Sequence[Source], trusted: Sequence[str]) -> Recipe:
     layers = Layers(list(sources))
     augmentation = layers.merged().get("augmentation")
-    if isinstance(augmentation, dict) and isinstance(augmentation.get("steps"), dict) and augmentation.get("order"):
+    if isinstance(augmentation, dict) and isinstance(augmentation.get("steps"), dict) and _is_order(augmentation):
         order = {"augmentation": {"order": present_steps(augmentation)}}
         layers = Layers([*sources, Source("augmentation.order", order)])
     return resolve_recipe(layers, trusted)
@@ -157,11 +163,15 @@ def read_ladder(name: str, settings: Sequence[str] = (), trusted: Sequence[str] 
         goal = _resolved([*shared, *_sources(file.goal, f"{name}: to")], trusted)
         _check_goal(name, compose(tuple(components)), goal, trusted)
     steps = tuple(
-        Step(key, (*entry.apply, *(["overlay"] if entry.overlay else [])), " ".join(entry.note.split()))
+        Step(
+            key,
+            tuple(map(printable, (*entry.apply, *(["overlay"] if entry.overlay else [])))),
+            printable(" ".join(entry.note.split())),
+        )
         for key, entry in file.components.items()
     )
     source = (*file.start, *file.settings, *settings)
-    return Ladder(steps, compose, source, " ".join(file.notes.split()), file.seeds, tuple(trusted))
+    return Ladder(steps, compose, source, printable(" ".join(file.notes.split())), file.seeds, tuple(trusted))
 
 
 def recipe_of_parts(parts: Sequence[str], settings: Sequence[str], trusted: Sequence[str], place: str) -> Recipe:

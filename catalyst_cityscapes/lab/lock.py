@@ -63,6 +63,6 @@ def _alive(owner: str) -> bool:
         os.kill(int(owner), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return True
     return True

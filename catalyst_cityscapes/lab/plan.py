@@ -20,19 +20,22 @@ the base gives the same bits; on a GPU some kernels add in an order that is not 
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 from semseg_ref.evaluation import create_folder, replace_atomically
 
 PLAN_FILE = "plan.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
+"""Of an arm: it names a folder."""
 SET_BY_THE_LAB = ("seed", "name", "logdir")
 """Keys of `experiment` that a plan fills in for each run; they are no difference between recipes."""
 
@@ -86,6 +89,34 @@ class Plan:
     def runs(self) -> list[tuple[str, int]]:
         """(arm name, seed) of every run, all arms of a seed before the next, so that a part of a lab is paired too."""
         return [(arm.name, seed) for seed in self.seeds for arm in self.arms]
+
+
+def _folder_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"'{name}' cannot name a folder")
+    return name
+
+
+def _each_once(arms: "tuple[_ArmEntry, ...]") -> "tuple[_ArmEntry, ...]":
+    if len({arm.name.casefold() for arm in arms}) < len(arms):
+        raise ValueError("two arms of one name")
+    return arms
+
+
+class _ArmEntry(BaseModel):
+    name: Annotated[str, AfterValidator(_folder_name)]
+    recipe: Recipe
+    source: tuple[Annotated[str, AfterValidator(printable)], ...]
+
+
+class _File(BaseModel):
+    kind: Literal["ab", "ladder"]
+    seeds: tuple[NonNegativeInt, ...]
+    threads: PositiveInt
+    machine: dict[str, str]
+    trusted: tuple[str, ...]
+    arms: Annotated[tuple[_ArmEntry, ...], Field(min_length=1), AfterValidator(_each_once)]
+    extra: dict[str, Any]
 
 
 def run_folder(plan: Plan, arm_name: str, seed: int) -> Path:
@@ -176,20 +207,21 @@ def write_plan(plan: Plan) -> Plan:
     return plan
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> _File:
     path = Path(folder) / PLAN_FILE
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         kind = "no such folder" if not Path(folder).is_dir() else f"a folder without {PLAN_FILE}"
         raise InputError(f"{folder}: no lab ({kind}); catalyst-dl ab makes one") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as a lab's plan: {' '.join(str(error).split())}") from error
-    keys = ("kind", "seeds", "threads", "machine", "trusted", "arms", "extra")
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise InputError(f"{path}: no plan of a lab: {missing[0]} is missing")
-    return content
+    try:
+        return _File.model_validate(content)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = ".".join(map(str, detail["loc"])) or "plan"
+        raise InputError(f"{path}: no plan of a lab: {place}: {detail['msg']}") from error
 
 
 def read_plan(folder: str | Path) -> Plan:
@@ -198,23 +230,9 @@ def read_plan(folder: str | Path) -> Plan:
     Raises:
         InputError: no lab there, or a damaged plan.
     """
-    folder = Path(folder)
-    content = _read(folder)
-    try:
-        arms = tuple(
-            Arm(arm["name"], Recipe.model_validate(arm["recipe"]), tuple(arm["source"])) for arm in content["arms"]
-        )
-        seeds = tuple(int(seed) for seed in content["seeds"])
-        threads = int(content["threads"])
-    except ValidationError as error:
-        detail = error.errors()[0]
-        place = ".".join(map(str, ("recipe", *detail["loc"])))
-        raise InputError(f"{folder / PLAN_FILE}: {place}: {detail['msg']}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / PLAN_FILE}: no plan of a lab: {type(error).__name__} {error}") from error
-    if not arms:
-        raise InputError(f"{folder / PLAN_FILE}: no plan of a lab: it has no arms")
-    return Plan(folder, arms, seeds, tuple(content["trusted"]), threads, content["kind"], content["extra"])
+    file = _read(Path(folder))
+    arms = tuple(Arm(arm.name, arm.recipe, arm.source) for arm in file.arms)
+    return Plan(Path(folder), arms, file.seeds, file.trusted, file.threads, file.kind, file.extra)
 
 
 def check_same_plan(plan: Plan) -> Plan | None:
@@ -227,7 +245,7 @@ def check_same_plan(plan: Plan) -> Plan | None:
     path = plan.folder / PLAN_FILE
     if not path.exists():
         return None
-    before, machine_before = read_plan(plan.folder), _read(plan.folder)["machine"]
+    before, machine_before = read_plan(plan.folder), _read(plan.folder).machine
     another = "another lab needs another folder: --to FOLDER"
     if before.kind != plan.kind:
         raise InputError(f"{path}: a lab of kind {before.kind}, this one is {plan.kind}; {another}")

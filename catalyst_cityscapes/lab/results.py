@@ -1,7 +1,7 @@
 """The scores of a lab, read from its run folders."""
 
 import json
-import zipfile
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from catalyst_cityscapes.lab.plan import folder_of, read_plan
-from semseg_ref.errors import InputError
+from semseg_ref.array_file import read_arrays
+from semseg_ref.errors import DataError, InputError, printable
 from semseg_ref.evaluation import evaluation_from_matrices
 
 SCORE_FILE = Path("score") / "score.json"
 """In a run folder; it is written last, so it says that the run is finished."""
+HASH = re.compile(r"[0-9a-f]{6,64}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class LabResults:
         folder: the lab.
         arms: names, the base first.
         seeds: all planned ones.
-        names: the K classes.
+        names: the K classes, printable.
         runs: the finished ones, by (arm, seed); those that are not finished are missing.
         kind: see `Plan`.
         extra: see `Plan`.
@@ -115,19 +117,21 @@ def read_score(path: Path, arm: str, seed: int) -> RunScore:
 def _read_score(path: Path, arm: str, seed: int) -> _Read:
     try:
         content = json.loads(path.read_text())
-        with np.load(path.with_name(content["matrices"]), allow_pickle=False) as arrays:
-            matrices = arrays["matrices"].astype(np.int64)
-            images, names = tuple(map(str, arrays["images"])), tuple(map(str, arrays["names"]))
+        arrays = read_arrays(path.with_name(content["matrices"]), ("matrices", "images", "names"))
+        matrices = _counts(arrays["matrices"])
+        images, names = tuple(map(str, arrays["images"])), tuple(map(printable, map(str, arrays["names"])))
         protocol, stated = content["protocol"], (content.get("official") or {}).get("own", content)["mIoU"]
         shape = (len(images), len(names), len(names))
-        if not isinstance(protocol, dict) or "hash" not in protocol:
+        if not isinstance(protocol, dict) or not HASH.fullmatch(str(protocol.get("hash"))):
             raise InputError(f"{path}: protocol: not recorded; score the run with catalyst-dl test")
         if matrices.shape != shape or not images:
             raise InputError(f"{path}: matrices {matrices.shape}, expected {shape} for its images and classes")
         evaluation = evaluation_from_matrices(matrices, images, names)
-        if abs(evaluation.mIoU - stated) > 1e-9:
+        if not abs(evaluation.mIoU - stated) <= 1e-9:
             raise InputError(f"{path}: mIoU {stated:.6f}, but its matrices give {evaluation.mIoU:.6f}: not of one test")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except DataError as error:
+        raise InputError(f"{path}: no usable score ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no usable score ({type(error).__name__}: {' '.join(str(error).split())})") from error
     score = RunScore(
         arm=arm,
@@ -141,6 +145,12 @@ def _read_score(path: Path, arm: str, seed: int) -> _Read:
         protocol=protocol,
     )
     return _Read(path, score, names, content.get("list_sha256"))
+
+
+def _counts(matrices: np.ndarray) -> np.ndarray:
+    if matrices.dtype.kind not in "iu" or (matrices.size and (matrices.min() < 0 or matrices.max() > 1 << 40)):
+        raise ValueError("matrices: expected counts of pixels")
+    return matrices.astype(np.int64)
 
 
 def _check_comparable(first: _Read, other: _Read) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from catalyst_cityscapes.lab.analysis import FEWEST_PAIRS
 from catalyst_cityscapes.lab.ladder import KIND, Roles, Rung
+from catalyst_cityscapes.lab.plan import PLAN_FILE
 from catalyst_cityscapes.lab.results import LabResults
 from catalyst_cityscapes.lab.statistics import Interval, holm, paired_t_test, seed_interval, sign_flip_test
 from catalyst_cityscapes.lab.verdict import LEVEL
@@ -102,7 +103,10 @@ def measure(results: LabResults) -> Waterfall:
     """
     if results.kind != KIND:
         raise InputError(f"{results.folder}: a lab of kind '{results.kind}', not a ladder")
-    roles = Roles.from_json(results.extra)
+    try:
+        roles = Roles.from_json(results.extra)
+    except InputError as error:
+        raise InputError(f"{results.folder / PLAN_FILE}: extra: {error}") from error
     scores = _scores(results)
     start, goal = scores.get(roles.start, {}), scores.get(roles.goal, {})
     total = _tested(_effect([(1, goal), (-1, start)], roles.start == roles.goal))

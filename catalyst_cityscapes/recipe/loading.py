@@ -1,7 +1,8 @@
 """From files and `--set` to one merged and checked recipe; the origin of each value is kept for messages."""
 
+import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
+from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import check_nodes
 from semseg_ref.errors import InputError, OptionError, did_you_mean
+from semseg_ref.yaml_limits import MAX_DEPTH, yaml_problem
 
 ANY_SIZE = (1024, 2048)
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")
 MAX_REFERENCES = 10
+# A number of thousands of digits is a ValueError, a key that cannot be hashed a TypeError.
+UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,13 @@ def find_config(name: str) -> Path:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, read without running code; duplicate keys are errors."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        text = path.read_text(encoding="utf-8")
+        problem = yaml_problem(text)
+        content = {} if problem else OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+    except UNREADABLE as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if problem:
+        raise InputError(f"{path}: {problem}; this is no recipe")
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected a YAML mapping of recipe keys ({', '.join(Recipe.model_fields)})")
     return content
@@ -123,11 +132,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """`key.path=value` options as a nested mapping; values are read as YAML scalars or lists."""
     for setting in settings:
         key, equals, _ = setting.partition("=")
-        if not equals or not key or key != key.strip() or ".." in f".{key}.":
+        if not equals or not key or key != key.strip() or ".." in f".{key}." or key.count(".") > MAX_DEPTH:
             raise InputError(f"--set {setting}: expected key.path=value, e.g. --set optimizer.lr=0.02")
     try:
         return OmegaConf.to_container(OmegaConf.from_dotlist(list(settings)), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+    except UNREADABLE as error:
         raise InputError(f"--set {' '.join(settings)}: {' '.join(str(error).split())}") from error
 
 
@@ -158,28 +167,13 @@ def load_layers(configs: Sequence[str | Path], settings: Sequence[str] = ()) -> 
 
 def _resolve(layers: Layers) -> dict[str, Any]:
     merged = layers.merged()
-    refuse_resolvers(merged, layers.error)
+    check_values(merged, layers.error)
     try:
         return OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", "") or "")
         message = " ".join(str(error).split("full_key:")[0].split())
         raise layers.error(key.split(".") if key else (), message) from error
-
-
-def refuse_resolvers(value: Any, error_at: Callable[[Sequence[Any], str], InputError], path: tuple = ()) -> None:
-    """Raises `error_at(path, message)` where a value calls a resolver.
-
-    Interpolation refers to other keys of the config; resolvers such as `${oc.env:HOME}` would read the machine.
-    """
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            refuse_resolvers(inner, error_at, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            refuse_resolvers(inner, error_at, (*path, index))
-    elif isinstance(value, str) and any(":" in part.split("}")[0] for part in value.split("${")[1:]):
-        raise error_at(path, f"'{value}': only references to other keys are allowed, e.g. ${{data.classes}}")
 
 
 def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:

@@ -15,7 +15,7 @@ def without_renamed_protocol(below: dict[str, Any], content: dict[str, Any]) -> 
     The crop and the base size of the data set stay, except to and from `whole`, whose window is the image.
     """
     old, new = below.get("protocol"), content.get("protocol")
-    if not isinstance(old, dict) or not isinstance(new, dict) or new.get("name") not in PROTOCOLS:
+    if not isinstance(old, dict) or not isinstance(new, dict) or str(new.get("name")) not in PROTOCOLS:
         return below
     kept = () if "whole" in (old.get("name"), new["name"]) else ("crop", "base_size")
     return {**below, "protocol": {key: old[key] for key in kept if key in old}}
@@ -40,7 +40,7 @@ def complete_protocol(
     """
     section = content.get("protocol")
     name = section.get("name") if isinstance(section, dict) else None
-    if name not in PROTOCOLS:
+    if not isinstance(name, str) or name not in PROTOCOLS:
         return
     for key, value in meaning(name).items():
         if key not in section:

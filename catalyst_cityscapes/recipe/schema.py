@@ -23,7 +23,7 @@ class Experiment(Section):
     `seed: null` is an unseeded run, as the official configs are.
     """
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^[\w.-]*[\w-][\w.-]*$")
     seed: int | None = Field(default=0, ge=0)
     epochs: PositiveInt
     logdir: str

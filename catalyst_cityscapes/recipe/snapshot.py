@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from catalyst_cityscapes.checkpoint_folder import remove_leftovers, resumable
+from catalyst_cityscapes.recipe import replaced_run
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import create_folder, replace_atomically
@@ -99,13 +100,13 @@ def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
     """Creates the run folder and writes `recipe.yml` and `environment.json`.
 
     The main process calls it after everything was built and checked, and before the first step. A run that does not
-    resume removes the checkpoints of an earlier one, and both remove what a killed process left half written.
+    resume sets the checkpoints and logs of an earlier one aside, see `replaced_run`; both remove what a killed process
+    left half written.
     """
     logdir = create_folder(recipe.experiment.logdir)
     remove_leftovers(logdir)
     if resume is None:
-        for path in (logdir / "model").glob("*.pth"):
-            path.unlink()
+        replaced_run.set_aside(logdir)
     content = {**environment(), "seed": recipe.experiment.seed, "resumed_from": None if resume is None else str(resume)}
     replace_atomically(logdir / RECIPE_FILE, lambda file: file.write(to_yaml(recipe).encode()))
     text = json.dumps(content, indent=1) + "\n"

@@ -1,47 +1,24 @@
 """What a `_target_` may be, whether its arguments fit, and building it.
 
-A recipe is data that people mail to each other: a target must come from a package on the allow-list, by the module that
-defines it and not only by the name it is reached through (`catalyst.utils.misc.os.system` is `posix`'s).
+A target must be on the allow-list by the module that defines it and not only by the name it is reached through
+(`catalyst.utils.misc.os.system` is `posix`'s), and be a public class or function, no method of one.
 """
 
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, get_type_hints
 
 import hydra_slayer
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.unpickling import no_pickled_code
 
-ALLOWED = (
-    "catalyst",
-    "catalyst_cityscapes.callbacks",
-    "catalyst_cityscapes.data",
-    "catalyst_cityscapes.engine",
-    "catalyst_cityscapes.models",
-    "catalyst_cityscapes.optimization",
-    "semseg_ref.dataset",
-    "semseg_ref.metric",
-    "semseg_ref.model",
-    "semseg_ref.optimizer",
-    "semseg_ref.sampling",
-    "semseg_ref.schedule",
-    "semseg_ref.transform",
-    "torch.nn",
-    "torch.optim",
-    "torch.utils.data",
-    "torchvision",
-    "albumentations",
-    "segmentation_models_pytorch",
-    "timm",
-)
-# Programs that read and run further configs would let a recipe out of this list: of our own packages only those with
-# components are on it, and this one of Catalyst's is taken out.
-REFUSED = ("catalyst.contrib.scripts",)
 SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr", "weight_decay"}}
 """Arguments that the runner adds when it builds a node."""
 
@@ -50,28 +27,47 @@ OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
 ErrorAt = Callable[..., InputError]
 
 
-def is_allowed(name: str, trusted: Sequence[str] = ()) -> bool:
-    """Whether a dotted module or target name lies in an allowed package."""
-    return _within(name, trusted) or (_within(name, ALLOWED) and not _within(name, REFUSED))
-
-
-def _within(name: str, packages: Sequence[str]) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in packages)
-
-
 def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
     """The class or function that a `_target_` names.
 
     Raises:
-        InputError: not on the allow-list, not importable, no such attribute (with the nearest), or not callable.
+        InputError: not on the allow-list, not importable, no such attribute (with the nearest), or no public class or
+            function.
     """
-    if not is_allowed(name, trusted):
+    if not within(name, (*ALLOWED, *trusted)):
         raise InputError(
             f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}); "
             f"--trust {name.split('.')[0]} allows it for this run"
         )
+    holder, found = locate(name)
+    if not callable(found):
+        raise InputError(f"target '{name}' is not a class or function, but {type(found).__name__}")
+    module = getattr(found, "__module__", None) or ""
+    if not within(module, (*ALLOWED, *trusted)):
+        raise InputError(f"target '{name}' is defined in '{module}', which is outside the allowed packages")
+    if within(module, trusted):
+        return found
+    for path in (name, module, f"{module}.{getattr(found, '__qualname__', '')}"):
+        if not is_allowed(path):
+            raise InputError(f"target '{name}' is outside the allowed packages: {module} {reason_against(path)}")
+    if inspect.isclass(holder) or not (inspect.isclass(found) or inspect.isroutine(found)):
+        raise InputError(f"target '{name}' is not a class or function of a module, but a method or an object")
+    if any(part.startswith("_") for part in name.split(".")):
+        raise InputError(f"target '{name}' is private: a part of its name starts with '_'")
+    if hasattr(found, "get_from_params"):
+        raise InputError(f"target '{name}' builds further components by itself, past the allowed packages")
+    return found
+
+
+def locate(name: str) -> tuple[Any, Any]:
+    """What a dotted name stands for, and the module or class that it was found in; not checked against the allow-list.
+
+    Raises:
+        InputError: not importable, or no such attribute (with the nearest).
+    """
     parts = name.split(".")
     found, used = _import_longest(parts)
+    holder = None
     for index in range(used, len(parts)):
         if not hasattr(found, parts[index]):
             valid = [n for n in dir(found) if not n.startswith("_")]
@@ -79,13 +75,8 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
             raise InputError(
                 f"target '{name}' does not exist: '{where}' has no '{parts[index]}'{_nearest(parts[index], valid)}"
             )
-        found = getattr(found, parts[index])
-    if not callable(found):
-        raise InputError(f"target '{name}' is not a class or function, but {type(found).__name__}")
-    module = getattr(found, "__module__", None) or ""
-    if not is_allowed(module, trusted):
-        raise InputError(f"target '{name}' is defined in '{module}', which is outside the allowed packages")
-    return found
+        holder, found = found, getattr(found, parts[index])
+    return holder, found
 
 
 def _nearest(name: str, valid: list[str]) -> str:
@@ -111,16 +102,20 @@ def _import_longest(parts: list[str]) -> tuple[Any, int]:
     raise InputError(f"target '{'.'.join(parts)}' is no dotted name")
 
 
-def walk_nodes(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:
-    """Every mapping with a `_target_` below `value`, with its key path, outermost first."""
+def walk_mappings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:
+    """Every mapping in `value`, with its key path, outermost first."""
     if isinstance(value, dict):
-        if "_target_" in value:
-            yield path, value
+        yield path, value
         for key, inner in value.items():
-            yield from walk_nodes(inner, (*path, key))
+            yield from walk_mappings(inner, (*path, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from walk_nodes(inner, (*path, index))
+            yield from walk_mappings(inner, (*path, index))
+
+
+def walk_nodes(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:
+    """Every mapping with a `_target_` in `value`, with its key path, outermost first."""
+    return ((place, mapping) for place, mapping in walk_mappings(value, path) if "_target_" in mapping)
 
 
 def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) -> None:
@@ -131,20 +126,41 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             raise error_at(("callbacks", key), f"a new component needs a '_target_'{did_you_mean(key, components)}")
     for name in ("augmentation", "model", "criterion", "optimizer", "callbacks"):
         section = getattr(recipe, name)
+        for path, mapping in walk_mappings(section, (name,)):
+            _check_special_keys(path, mapping, error_at)
         for path, node in walk_nodes(section, (name,)):
             _check_node(path, node, error_at, trusted)
 
 
+def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt) -> None:
+    # In plain mappings too: hydra-slayer has more such keys (_var_, _meta_factory_), and those change what is built.
+    for key in mapping:
+        if not isinstance(key, str):
+            raise error_at((*path, key), f"expected a name, got {key!r}; quote it")
+        if key.startswith("_") and key not in NODE_KEYS:
+            raise error_at((*path, key), f"unknown key{did_you_mean(key, NODE_KEYS)}")
+        if key == "_mode_" and "_target_" not in mapping:
+            raise error_at((*path, key), "goes with a '_target_'")
+
+
+def refused_argument(target: Callable, arguments: Iterable[str]) -> str | None:
+    """The first of a target's arguments that no recipe may give, and why."""
+    for module, argument in REFUSED_ARGUMENTS:
+        if target.__module__ == module and argument in arguments:
+            return f"{argument} {REFUSED_ARGUMENTS[module, argument]}, which no recipe may have"
+    return None
+
+
 def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: Sequence[str]) -> None:
-    for key in node:
-        if str(key).startswith("_") and key not in NODE_KEYS:
-            raise error_at((*path, key), f"unknown key{did_you_mean(str(key), NODE_KEYS)}")
     if not isinstance(node["_target_"], str):
         raise error_at((*path, "_target_"), f"expected a dotted name, got {node['_target_']!r}")
     try:
         target = resolve_target(node["_target_"], trusted)
     except InputError as error:
         raise error_at((*path, "_target_"), str(error)) from error
+    refused = refused_argument(target, node)
+    if refused and not within(target.__module__, trusted):
+        raise error_at(path, refused)
     try:
         parameters = inspect.signature(target).parameters
     except ValueError:  # built-in callables without a signature are checked when they are built
@@ -188,17 +204,29 @@ def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: 
 def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
     """Builds a checked node with hydra-slayer, in a registry of its own; functions are called, not wrapped.
 
+    Whatever a component loads by itself is read without running pickled code.
+
     Raises:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
-    prepared = _called(node)
+    prepared = {**_called(node), **supplied}
     try:
-        return hydra_slayer.Registry().get_from_params(**prepared, **supplied)
+        with no_pickled_code():
+            # Below a key of its own: hydra-slayer takes an argument `shared_params` of the outermost node for its own.
+            return TargetRegistry().get_from_params(node=prepared)["node"]
     except Exception as error:
         cause = error.__cause__ or error
         while not isinstance(cause, InputError) and cause.__cause__ is not None:
             cause = cause.__cause__
         raise InputError(f"{path}: {node['_target_']}: {' '.join(str(cause).split())}") from error
+
+
+class TargetRegistry(hydra_slayer.Registry):
+    """Builds nodes; a name means what the checks took it for, where hydra-slayer looks it up by other rules."""
+
+    def get(self, name: str) -> Any:
+        """The class or function."""
+        return locate(name)[1]
 
 
 def _called(value: Any) -> Any:

@@ -79,6 +79,12 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
     for key, instead in NO_COUNTERPART.items():
         if cfg.get(key):
             raise InputError(f"official config: {key}: {cfg[key]} has no place in a recipe; {instead}")
+    tested = cfg.get("test_list", cfg.val_list)
+    if cfg.get("split") != "test" and tested != cfg.val_list:
+        raise InputError(
+            f"official config: test_list: {tested} is not val_list ({cfg.val_list}), which is what a recipe scores; "
+            "make them one, or test with python -m semseg_ref.tester"
+        )
     network = {
         "_target_": next(target for target, arch in ADAPTERS.items() if arch == cfg.arch),
         "layers": cfg.layers,

@@ -10,15 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from catalyst_cityscapes.report.picture import colorize
+from semseg_ref.errors import printable
 
 INK, PALE_INK, PAPER = (24, 26, 30), (104, 110, 120), (255, 255, 255)
 IGNORED_INK = (40, 40, 44)
 FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-
-
-def printable(text: str) -> str:
-    """`text` on one line: what cannot be printed (line breaks, undecodable bytes of file names) becomes '?'."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def font(size: int) -> ImageFont.FreeTypeFont:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from semseg_ref.errors import DataError, InputError
+from semseg_ref.image_size import MAX_PIXELS, check_pixels
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -85,12 +86,18 @@ class VideoReader:
         read: frames delivered so far.
 
     Raises:
-        DataError: no video that OpenCV reads, or one without a readable frame.
+        DataError: no video that OpenCV reads, one without a readable frame, or frames of more than `MAX_PIXELS`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._capture = cv2.VideoCapture(str(path))
+        if self._capture.isOpened():
+            sides = (self._capture.get(kind) for kind in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+            height, width = (int(side) if math.isfinite(side) else 0 for side in sides)
+            if height * width > MAX_PIXELS:
+                self._capture.release()
+                check_pixels(height, width, path)
         opened, frame = self._capture.read() if self._capture.isOpened() else (False, None)
         if not opened:
             self._capture.release()

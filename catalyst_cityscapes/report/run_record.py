@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from catalyst_cityscapes.recipe.loading import read_yaml
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
+from semseg_ref.array_file import read_arrays
 from semseg_ref.errors import DataError, InputError, did_you_mean
 from semseg_ref.train_log import IterationRecord, read_iteration_log
 
@@ -151,7 +151,7 @@ def read_score(path: Path, notes: list[str]) -> ScoreRecord:
     """
     try:
         content = ScoreFile.model_validate(json.loads(path.read_text(encoding="utf-8")), strict=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.errors()[0] if isinstance(error, ValidationError) else None
         said = f"{'.'.join(map(str, reason['loc']))}: {reason['msg']}" if reason else " ".join(str(error).split())
         raise DataError(f"{path}: no readable score file ({said})") from error
@@ -161,13 +161,16 @@ def read_score(path: Path, notes: list[str]) -> ScoreRecord:
     # Only the file's own folder: the name comes from the file.
     matrices_path = path.parent / Path(content.matrices or "score.npz").name
     try:
-        with np.load(matrices_path, allow_pickle=False) as archive:
-            matrices, images = archive["matrices"], tuple(str(name) for name in archive["images"])
+        arrays = read_arrays(matrices_path, ("matrices", "images"))
+        matrices, images = arrays["matrices"], tuple(str(name) for name in arrays["images"].ravel())
         size = len(content.classes)
         usable = matrices.dtype.kind in "iu" and matrices.shape == (len(images), size, size) and len(images) > 0
         if not usable or matrices.min() < 0:
             raise ValueError(f"shape {matrices.shape} of {matrices.dtype} for {len(images)} images, {size} classes")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DataError as error:
+        notes.append(f"No confusions and frames: {error}.")
+        return ScoreRecord(path, content, None, (), official)
+    except ValueError as error:
         notes.append(f"No confusions and frames: {matrices_path} is unusable ({' '.join(str(error).split())}).")
         return ScoreRecord(path, content, None, (), official)
     return ScoreRecord(path, content, matrices.astype(np.int64), images, official)
@@ -181,7 +184,7 @@ def _read_official(path: Path, content: ScoreFile, notes: list[str]) -> Official
         return None
     try:
         return OfficialScore.model_validate(json.loads(beside.read_text()) if entries is None else entries)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         notes.append(f"No official score: {beside} is damaged ({' '.join(str(error).split())[:200]}).")
         return None
 
@@ -189,7 +192,7 @@ def _read_official(path: Path, content: ScoreFile, notes: list[str]) -> Official
 def _read_environment(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         notes.append(f"{path.name} is missing or damaged: where and with which versions this ran is not known.")
         return {}
     return content if isinstance(content, dict) else {"content": content}

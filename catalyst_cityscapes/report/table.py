@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from catalyst_cityscapes.recipe.schema import Expected
+from semseg_ref.errors import printable
+
+
+def plain(value: Any) -> str:
+    """`value` as text for rich: what a file says is neither its markup (`[red]`) nor a terminal's escape sequence."""
+    return escape(printable(str(value)))
 
 
 def verdict(miou: float, expected: Expected, protocol: str | None = None) -> str:
@@ -39,17 +46,17 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
     """
     console = console or Console(width=None)
     protocol = score["protocol"]
-    title = f"{score['experiment']}, epoch {score['epoch']}, {score['images']} images"
-    table = Table(title=title, caption=f"protocol {protocol['name'] or ''} {protocol['hash']}", show_footer=True)
+    title = plain(f"{score['experiment']}, epoch {score['epoch']}, {score['images']} images")
+    caption = plain(f"protocol {protocol['name'] or ''} {protocol['hash']}")
+    table = Table(title=title, caption=caption, show_footer=True)
     table.add_column("class", footer="mean")
     table.add_column("IoU", justify="right", footer=f"{score['mIoU']:.4f}")
     table.add_column("accuracy", justify="right", footer=f"{score['mAcc']:.4f}")
     table.add_column("pixels", justify="right", footer=f"{sum(c['pixels'] for c in score['classes']):,}")
     for row in score["classes"]:
         absent = row["pixels"] == 0
-        table.add_row(
-            row["name"], f"{row['iou']:.4f}", "absent" if absent else f"{row['accuracy']:.4f}", f"{row['pixels']:,}"
-        )
+        accuracy = "absent" if absent else f"{row['accuracy']:.4f}"
+        table.add_row(plain(row["name"]), f"{row['iou']:.4f}", accuracy, f"{row['pixels']:,}")
     console.print(table)
     console.print(f"mIoU/mAcc/allAcc {score['mIoU']:.4f}/{score['mAcc']:.4f}/{score['allAcc']:.4f}", highlight=False)
     official = score.get("official")
@@ -60,7 +67,7 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
             highlight=False,
         )
     if expected is not None and score.get("limit") is None:
-        console.print(verdict(score["mIoU"], expected, protocol["name"]), highlight=False)
+        console.print(plain(verdict(score["mIoU"], expected, protocol["name"])), highlight=False)
 
 
 def incomparable(scores: Sequence[dict[str, Any]]) -> list[str]:
@@ -104,7 +111,8 @@ def print_scores(scores: Sequence[tuple[str, dict[str, Any]]], console: Console 
     for file, score in scores:
         means = [f"{score[key]:.4f}" for key in ("mIoU", "mAcc", "allAcc")]
         run, epoch = score.get("experiment") or file, score.get("epoch")
-        table.add_row(run, "-" if epoch is None else str(epoch), _protocol(score), str(score["images"]), *means)
+        cells = (run, "-" if epoch is None else epoch, _protocol(score), score["images"], *means)
+        table.add_row(*map(plain, cells))
     console.print(table)
     for reason in reasons:
-        console.print(f"not comparable: {reason}", highlight=False, soft_wrap=True)
+        console.print(plain(f"not comparable: {reason}"), highlight=False, soft_wrap=True)

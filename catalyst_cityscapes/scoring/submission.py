@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from catalyst_cityscapes.data.preparation.archive import BAD_ZIP, MAX_MEMBER_BYTES
+from catalyst_cityscapes.data.preparation.label_image import image_size
 from catalyst_cityscapes.scoring.label_ids import (
     CLASSES,
     NO_PREDICTION,
@@ -19,8 +21,9 @@ from catalyst_cityscapes.scoring.label_ids import (
 )
 from catalyst_cityscapes.scoring.predictions import frame_of
 from semseg_ref.dataset import read_label
-from semseg_ref.errors import DataError
+from semseg_ref.errors import DataError, InputError
 from semseg_ref.evaluation import create_folder, output_names, replace_atomically
+from semseg_ref.image_size import PNG_SIGNATURE, declared_size
 
 TEST_IMAGES = 1525
 FULL_SIZE = (1024, 2048)
@@ -58,11 +61,7 @@ def expected_submission(data_list: Sequence[tuple[str, str]]) -> Submission:
             )
         sizes[name] = FULL_SIZE
         if Path(image_path).is_file():
-            try:
-                with Image.open(image_path) as image:
-                    sizes[name] = (image.height, image.width)
-            except OSError as error:
-                raise DataError(f"{image_path}: damaged, or no image ({error})") from error
+            sizes[name] = image_size(Path(image_path))
     return Submission(sizes)
 
 
@@ -156,6 +155,16 @@ def write_submission(
     return output
 
 
+def _read_member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
+    claimed = archive.getinfo(name).file_size
+    if claimed > MAX_MEMBER_BYTES:
+        raise DataError(f"{where}: claims {claimed} bytes unpacked, expected at most {MAX_MEMBER_BYTES}; refused")
+    try:
+        return archive.read(name)
+    except BAD_ZIP as error:
+        raise DataError(f"{where}: damaged ({error})") from error
+
+
 def verify_submission(path: Path, expected: Submission, allow_void: bool = False) -> int:
     """Reads a zip file back and checks all of it: names, sizes, one channel of 8 bits, label ids.
 
@@ -171,12 +180,17 @@ def verify_submission(path: Path, expected: Submission, allow_void: bool = False
             _check_names(names, expected, path)
             for name in names:
                 where = f"{path}: {name}"
-                with Image.open(io.BytesIO(archive.read(name))) as image:
+                content = _read_member(archive, name, where)
+                if content.startswith(PNG_SIGNATURE):
+                    declared_size(content, where)
+                with Image.open(io.BytesIO(content)) as image:
                     if image.format != "PNG" or image.mode != "L":
                         raise DataError(f"{where}: {image.format} of mode {image.mode}, expected an 8-bit grey PNG")
                     label_ids = np.array(image)
                 _check_size(label_ids.shape, name, expected, where)
                 check_label_ids(label_ids, where, allow_void)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*BAD_ZIP, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
         raise DataError(f"{path}: cannot be read as a zip file of images ({error})") from error
     return len(names)

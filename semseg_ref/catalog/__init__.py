@@ -27,14 +27,22 @@ def resolve(path: str | Path) -> Path:
     raise DataError(f"{path}: no such file{did_you_mean(path.name, (p.name for p in FOLDER.glob('*.txt')))}")
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error.reason
+        raise DataError(f"{path}: not a UTF-8 text file of one class a line ({reason})") from error
+
+
 def load_names(path: str | Path, classes: int | None = None) -> list[str]:
     """Class names of a file, one a line; blank lines do not count.
 
     Raises:
-        DataError: no such file, or not `classes` names.
+        DataError: no such file, no text, or not `classes` names.
     """
     found = resolve(path)
-    names = [line.strip() for line in found.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in _read_text(found).splitlines() if line.strip()]
     if classes is not None and len(names) != classes:
         raise DataError(f"{found}: {len(names)} class names, expected {classes}")
     return names
@@ -44,15 +52,15 @@ def load_colors(path: str | Path, classes: int | None = None) -> np.ndarray:
     """Class colours of a file, uint8 [K, 3], RGB.
 
     Raises:
-        DataError: no such file, not `classes` rows, or a row that is not three numbers 0..255.
+        DataError: no such file, no text, not `classes` rows, or a row that is not three numbers 0..255.
     """
     found = resolve(path)
     rows = []
-    for number, line in enumerate(found.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read_text(found).splitlines(), start=1):
         if not line.strip():
             continue
         fields = line.split()
-        if len(fields) != 3 or not all(f.isdecimal() and int(f) <= 255 for f in fields):
+        if len(fields) != 3 or not all(len(f) <= 3 and f.isdecimal() and int(f) <= 255 for f in fields):
             raise DataError(f"{found}, line {number}: {line.strip()!r}, expected R G B with values 0..255")
         rows.append([int(f) for f in fields])
     if classes is not None and len(rows) != classes:

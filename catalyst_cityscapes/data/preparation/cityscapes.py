@@ -11,10 +11,10 @@ from cityscapesscripts.helpers.labels import name2label
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
 from semseg_ref.errors import DataError, did_you_mean
+from semseg_ref.image_size import check_pixels
 
 from .archive import list_members, unpack
 from .files import missing_folder, visible
-from .label_image import check_pixels
 from .parallel import Progress
 from .pipeline import ListFile, Plan, Sample, place_files
 
@@ -37,7 +37,7 @@ def draw_train_ids(content: bytes, path: Path) -> np.ndarray:
     annotation = Annotation()
     try:
         annotation.fromJsonText(content.decode())
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: damaged polygon file, {len(content)} bytes ({type(error).__name__}: {error}); unpack it again"
         ) from error

@@ -9,10 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from semseg_ref.errors import DataError
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_PIXELS = 1 << 26
-"""Larger images are refused by their header: no data set here has any, and decoding one may eat all memory."""
+from semseg_ref.image_size import MAX_PIXELS, PNG_SIGNATURE, check_pixels
 
 
 def encode_png(label: np.ndarray) -> bytes:
@@ -35,12 +32,6 @@ def encode_png(label: np.ndarray) -> bytes:
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def check_pixels(height: int, width: int, path: str | Path) -> None:
-    """Raises DataError for an image whose header claims more than `MAX_PIXELS` pixels, or none."""
-    if not 0 < height * width <= MAX_PIXELS:
-        raise DataError(f"{path}: claims {height} x {width} pixels, expected 1 to {MAX_PIXELS}; refused undecoded")
 
 
 def png_size(head: bytes, path: str | Path) -> tuple[int, int]:

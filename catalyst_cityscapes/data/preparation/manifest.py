@@ -103,7 +103,7 @@ class Journal:
             try:
                 name, *values = json.loads(line)
                 yield name, LabelRecord(*values)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 continue
 
     def add(self, name: str, record: LabelRecord) -> None:

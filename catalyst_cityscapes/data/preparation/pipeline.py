@@ -165,6 +165,8 @@ def carry_out(plan: Plan, root: Path, workers: int, allow_partial: bool, progres
 def _check_names(samples: list[Sample]) -> None:
     for sample in samples:
         for name in (sample.image, sample.label or ""):
+            if name.startswith("/") or ".." in name.split("/"):
+                raise DataError(f"{name}: a path that may leave the prepared folder; is this the official data set?")
             if any(character.isspace() for character in name):
                 raise DataError(
                     f"{name}: white space in a path, which the list format (image label) cannot hold; rename it"
