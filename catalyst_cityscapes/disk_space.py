@@ -33,17 +33,17 @@ def require_space(folder: Path, size: int, files: int) -> None:
     Raises:
         InputError: there is less, or the first of them does not fit beside those.
     """
-    free = _free(folder.absolute())
-    needed, there = files * size, free + occupied(folder)
-    if needed > there:
-        raise InputError(
-            f"{folder}: {files} checkpoints of {size / 1e6:.0f} MB need {needed / 1e6:.0f} MB, and {there / 1e6:.0f} "
-            "MB are free; make room, choose another experiment.logdir, or lower callbacks.checkpoint.keep"
-        )
-    if size > free:
+    free, there = _free(folder.absolute()), occupied(folder)
+    if there and size > free:
         raise InputError(
             f"{folder}: a checkpoint of {size / 1e6:.0f} MB has to fit beside those that it replaces, and "
             f"{free / 1e6:.0f} MB are free; make room, or choose another experiment.logdir"
+        )
+    if files * size > free + there:
+        raise InputError(
+            f"{folder}: {files} checkpoints of {size / 1e6:.0f} MB need {files * size / 1e6:.0f} MB, and "
+            f"{(free + there) / 1e6:.0f} MB are free; make room, choose another experiment.logdir, or lower "
+            "callbacks.checkpoint.keep"
         )
 
 

@@ -66,6 +66,16 @@ def test_no_room_before_a_run_is_bad_input(toy_city, workdir, monkeypatch, capsy
     assert not Path("run").exists()
 
 
+def test_a_run_that_is_replaced_makes_room_only_after_the_first_checkpoint(toy_city, workdir, monkeypatch, capsys):
+    assert train(toy_city) == 0
+    before = sorted(path.name for path in Path("run/model").glob("*.pth"))
+    capsys.readouterr()
+    free_bytes(monkeypatch, 1 << 19)
+    assert train(toy_city, "--overwrite") == 2
+    assert_one_line(capsys.readouterr().err, "run/model: a checkpoint of", "beside those that it replaces")
+    assert sorted(path.name for path in Path("run/model").glob("*.pth")) == before
+
+
 def test_no_room_later_stops_with_the_last_good_one(toy_city, workdir, monkeypatch, uninterrupted, capsys):
     with monkeypatch.context() as patch:
         at_call(patch, GradientStep, 8 + 2, lambda: free_bytes(patch, 1 << 19))

@@ -23,7 +23,7 @@ CALLBACKS = "catalyst_cityscapes.callbacks."
 GROUPS = "catalyst_cityscapes.optimization.reference_groups"
 LOSSES = {"loss", "main_loss", "aux_loss"}
 # The lab sets the seed of every run itself; the last epoch is always saved, and a best one as well.
-NO_NUMBER = NEUTRAL - {"callbacks.mean_iou"} | {"experiment.seed", "callbacks.checkpoint.save_every"}
+NO_NUMBER = set(NEUTRAL) - {"callbacks.mean_iou"} | {"experiment.seed", "callbacks.checkpoint.save_every"}
 PLAIN = (type(None), bool, int, float, str)
 
 
