@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from catalyst_cityscapes.checkpoint_folder import resumable
 from catalyst_cityscapes.lab.children import Child, command_line, end_all, stoppable
 from catalyst_cityscapes.lab.cost import SECONDS_FILE, duration, measured_seconds, remaining_seconds, write_seconds
 from catalyst_cityscapes.lab.lock import locked
@@ -22,7 +23,7 @@ from catalyst_cityscapes.lab.plan import Plan, differences, read_plan, recipe_of
 from catalyst_cityscapes.lab.results import SCORE_FILE
 from catalyst_cityscapes.recipe.loading import read_yaml
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, newest_checkpoint, to_yaml
+from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, to_yaml
 from semseg_ref.errors import InputError, OptionError
 from semseg_ref.evaluation import create_folder, replace_atomically
 
@@ -219,7 +220,7 @@ class _Execution:
         folder = create_folder(run_folder(self.plan, arm, seed))
         recipe = recipe_of(self.plan, arm, seed)
         replace_atomically(folder / PLANNED_FILE, lambda file: file.write(to_yaml(recipe).encode()))
-        run = _Run(arm, seed, folder, recipe.engine.device, self._free_gpu(), newest_checkpoint(folder) is not None)
+        run = _Run(arm, seed, folder, recipe.engine.device, self._free_gpu(), bool(resumable(folder / "model")))
         self.active.append(run)
         self._start(run, "run", "--config", str(folder / PLANNED_FILE), "--resume", "auto")
 

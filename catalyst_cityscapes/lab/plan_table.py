@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from catalyst_cityscapes.checkpoint_folder import resumable
 from catalyst_cityscapes.lab.arms import identical_arms
 from catalyst_cityscapes.lab.cost import (
     RunCost,
@@ -19,7 +20,6 @@ from catalyst_cityscapes.lab.cost import (
     size,
 )
 from catalyst_cityscapes.lab.plan import Plan, differences, run_folder, shown
-from catalyst_cityscapes.recipe.snapshot import newest_checkpoint
 from catalyst_cityscapes.report.terminal import open_console
 
 STATES = ("done", "begun", "to do")
@@ -69,7 +69,7 @@ def runs_table(plan: Plan, todo: Sequence[tuple[str, int]], costs: Mapping[str, 
 def _state(plan: Plan, arm: str, seed: int, todo: Sequence[tuple[str, int]]) -> str:
     if (arm, seed) not in todo:
         return "done"
-    return "begun" if newest_checkpoint(run_folder(plan, arm, seed)) else "to do"
+    return "begun" if resumable(run_folder(plan, arm, seed) / "model") else "to do"
 
 
 def print_plan(
