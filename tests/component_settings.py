@@ -230,7 +230,7 @@ SWAPS_AND_THE_CONTROL_ARM: dict[str, str | None] = {
     "batch": "sampling.per_process",
     "drop_last": "sampling.drop_last",
     "earlier_attempt": "sampling.drop_last",
-    "fast_step": "engine.compile",
+    "fast_step": "optimizer.fused",
     "head_lr": "optimizer.groups.head_multiplier",
     "model_selection": "callbacks.checkpoint.select",
     "model_smp": "model._target_",
