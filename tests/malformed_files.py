@@ -67,7 +67,9 @@ IMAGES = [
         label(lambda x: np.stack([x, x // 2, x], axis=2)),
     ),
     Case("label: values", TEST, ("labelTrainIds.png: values 77", "expected 0..18 or 255"), label(lambda x: x * 0 + 77)),
-    Case("label: another size", RUN, ("labelTrainIds.png: size 60 x 96 differs from"), label(lambda x: x[4:], "train")),
+    Case(
+        "label: another size", RUN, ("labelTrainIds.png: size 60 x 96 differs from",), label(lambda x: x[4:], "train")
+    ),
 ]
 TABLES = [
     Case("names: too few", (*TEST, "--set", "data.names=three.txt"), ("three.txt: 3 class names, expected 19",)),

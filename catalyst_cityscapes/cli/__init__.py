@@ -1,5 +1,6 @@
 """`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ def _exit_in_one_line() -> Iterator[None]:
         yield
     except InputError as error:
         message = one_line(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        message = printable(f"{str(error.filename)[:60]}...: this name is too long for a file")
     except click.UsageError as error:
         message = f"{printable(' '.join(error.format_message().split()))} (--help shows the usage)"
     else:
