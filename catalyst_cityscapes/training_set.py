@@ -31,6 +31,6 @@ def training_set(recipe: Recipe, rank: int = 0, world_size: int = 1) -> tuple[Se
     streams = data_streams(recipe)
     augmentation = build(recipe.augmentation, "augmentation")
     samples = SemData("train", data.root, data.train_list, augmentation, data.classes, data.ignore_index)
-    check_list(samples.data_list, data.train_list)
+    check_list(samples.data_list, data.train_list, data.root)
     dataset = SeededDataset(samples, streams, sampling.replay_augmentation)
     return dataset, EpochSampler(len(samples), streams, rank, world_size, sampling.shuffle)

@@ -30,7 +30,7 @@ def validation_set(recipe: Recipe, world_size: int = 1) -> tuple[Dataset, Protoc
     if validation.protocol == "crop":
         transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
     images = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
-    check_list(images.data_list, data.val_list)
+    check_list(images.data_list, data.val_list, data.root)
     try:
         chosen = evenly_spaced(len(images), validation.images)
     except OptionError as error:
