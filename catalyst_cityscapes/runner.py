@@ -26,6 +26,7 @@ from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.training_set import training_set
+from catalyst_cityscapes.training_step import FORMATS, apply_memory_format, checkpoint_activations, compile_network
 from catalyst_cityscapes.validation import predict_batch, validation_set
 from semseg_ref.checkpoint import check_training_state, load_state, read_checkpoint, weights_in
 from semseg_ref.errors import OptionError
@@ -153,7 +154,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         for callback in self._nodes.values():
             if hasattr(callback, "convert_model"):
                 model = callback.convert_model(model, self)
-        return model
+        engine = self.recipe.engine
+        model = checkpoint_activations(model, engine.activation_checkpointing)
+        if engine.memory_format != "contiguous":
+            model = apply_memory_format(model, engine.memory_format)
+        return model if engine.compile is None else compile_network(model, engine.compile)
 
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
@@ -233,7 +238,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.iteration += 1
         image, target = self.batch
         if self.is_train_loader or self.val_protocol is None:
-            image = image.to(self.engine.device, non_blocking=True)
+            memory_format = FORMATS[self.recipe.engine.memory_format]
+            image = image.to(self.engine.device, non_blocking=True, memory_format=memory_format)
         self.batch = [image, target.to(self.engine.device, non_blocking=True)]
         super().on_batch_start(runner)
         if self.is_train_loader and self.streams is not None:

@@ -1,8 +1,8 @@
 """The training samples of a recipe: one definition for the training and for those who look at what it sees."""
 
+from catalyst_cityscapes.data.image_set import image_set
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from semseg_ref.dataset import SemData, check_list
 from semseg_ref.sampling import EpochSampler, SeededDataset
 from semseg_ref.seeding import SeedStreams
 
@@ -16,21 +16,23 @@ def data_streams(recipe: Recipe) -> SeedStreams | None:
     return SeedStreams(seed) if seed is not None and recipe.sampling.seed_stream == "named" else None
 
 
-def training_set(recipe: Recipe, rank: int = 0, world_size: int = 1) -> tuple[SeededDataset, EpochSampler]:
+def training_set(
+    recipe: Recipe, rank: int = 0, world_size: int = 1, use_cache: bool = True
+) -> tuple[SeededDataset, EpochSampler]:
     """The seeded, augmented samples of a recipe, and the order in which one rank sees them.
 
     Args:
         recipe: a checked recipe.
         rank, world_size: this process among all.
+        use_cache: False decodes, whatever `data.cache` says: for a look at a few images.
 
     Raises:
         InputError: the list file, an image or a label that it names is missing, or an augmentation refuses its
-            arguments.
+            arguments; see `open_cache`.
     """
-    data, sampling = recipe.data, recipe.sampling
+    sampling = recipe.sampling
     streams = data_streams(recipe)
     augmentation = build(recipe.augmentation, "augmentation")
-    samples = SemData("train", data.root, data.train_list, augmentation, data.classes, data.ignore_index)
-    check_list(samples.data_list, data.train_list, data.root)
+    samples = image_set("train", recipe.data, augmentation, use_cache)
     dataset = SeededDataset(samples, streams, sampling.replay_augmentation)
     return dataset, EpochSampler(len(samples), streams, rank, world_size, sampling.shuffle)

@@ -1,17 +1,17 @@
-"""In-training validation with the test's protocol: the tester's own code on the network that is being trained."""
+"""In-training validation with the test's protocol: the `exact` tester on the network that is being trained."""
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
+from catalyst_cityscapes.data.image_set import image_set
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.dataset import SemData, check_list
+from catalyst_cityscapes.testing.predictor import Predictor
 from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
-from semseg_ref.tester import decide, gpu_arithmetic, predict
+from semseg_ref.tester import gpu_arithmetic
 from semseg_ref.transform import MEAN, STD, val_transform
 
 
@@ -23,14 +23,13 @@ def validation_set(recipe: Recipe, world_size: int = 1) -> tuple[Dataset, Protoc
 
     Raises:
         OptionError: fewer images in the list than asked for, or fewer than processes.
-        DataError: see `SemData`, `check_list`.
+        DataError: see `SemData`, `check_list`, `open_cache`.
     """
     data, validation = recipe.data, recipe.validation
     transform = None
     if validation.protocol == "crop":
         transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
-    images = SemData("val", data.root, data.val_list, transform, data.classes, data.ignore_index)
-    check_list(images.data_list, data.val_list, data.root)
+    images = image_set("val", data, transform)
     try:
         chosen = evenly_spaced(len(images), validation.images)
     except OptionError as error:
@@ -65,9 +64,11 @@ def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) 
         float32 [1, K, H, W], which serve as logits of the loss; both on the network's device.
     """
     device = next(network.parameters()).device
+    smallest = torch.finfo(torch.float32).tiny
     with gpu_arithmetic():
-        probabilities = predict(_PlainForward(network), images[0].numpy(), protocol)
-    prediction = torch.from_numpy(decide(probabilities).astype(np.int64))
-    smallest = np.finfo(np.float32).tiny
-    logits = torch.from_numpy(np.log(np.maximum(probabilities, smallest)).astype(np.float32)).permute(2, 0, 1)
-    return prediction[None].to(device), logits[None].to(device)
+        found = Predictor(_PlainForward(network), protocol).predict(images[0].numpy())
+        prediction, _ = found.decide()
+        logits = torch.empty((found.classes, *found.size), dtype=torch.float32, device=device)
+        for y, planes in found.strips():
+            logits[:, y : y + planes.shape[1]] = planes.clamp(min=smallest).log()
+    return prediction[None].to(device, torch.int64), logits[None]

@@ -15,6 +15,8 @@ from semseg_ref.prepared import check_prepared
 
 SPLITS = ("train", "val", "test")
 CITYSCAPES_LABEL_IDS = 34
+RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
+"""Spares the swap of red and blue; only OpenCV from 4.11 has it."""
 
 
 def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tuple[str, str]]:
@@ -151,14 +153,25 @@ def _decode(content: bytes, path: str | Path, flags: int) -> np.ndarray:
     return array
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as float32 [H, W, 3], RGB 0..255.
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Reads an image as uint8 [H, W, 3], RGB.
 
     Raises:
         DataError: missing, empty, truncated or undecodable file, or one that claims more than `image_size.MAX_PIXELS`.
     """
-    bgr = _decode(_read_bytes(path), path, cv2.IMREAD_COLOR)
-    return np.float32(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    content = _read_bytes(path)
+    if RGB_FLAG is not None and content.startswith(PNG_SIGNATURE):
+        return _decode(content, path, RGB_FLAG)
+    return cv2.cvtColor(_decode(content, path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image as float32 [H, W, 3], RGB 0..255.
+
+    Raises:
+        DataError: see `read_rgb`.
+    """
+    return np.float32(read_rgb(path))
 
 
 def read_label(path: str | Path) -> np.ndarray:
@@ -191,10 +204,11 @@ def check_label_values(label: np.ndarray, classes: int, ignore_index: int, path:
         ignore_index: value of unlabelled pixels.
         path: the label's file, for the message.
     """
+    refused = ((classes, min(ignore_index - 1, 255)), (max(ignore_index + 1, classes), 255))
+    if not any(low <= high and cv2.countNonZero(cv2.inRange(label, low, high)) for low, high in refused):
+        return
     counts = np.bincount(label.ravel(), minlength=classes)
     offending = [int(v) for v in np.flatnonzero(counts) if v >= classes and v != ignore_index]
-    if not offending:
-        return
     shown = ", ".join(map(str, offending[:8])) + (", ..." if len(offending) > 8 else "")
     hint = ""
     if classes == 19 and offending[-1] < CITYSCAPES_LABEL_IDS:
@@ -202,6 +216,25 @@ def check_label_values(label: np.ndarray, classes: int, ignore_index: int, path:
     share = int(counts[offending].sum()) / label.size
     expected = f"0..{classes - 1} or {ignore_index} (ignored)"
     raise DataError(f"{path}: values {shown} ({share:.1%} of the pixels), expected {expected}{hint}")
+
+
+def read_pair(
+    image_path: str | Path, label_path: str | Path, classes: int | None = None, ignore_index: int = 255
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [H, W, 3], RGB, and label uint8 [H, W] of a sample.
+
+    Raises:
+        DataError: see `read_rgb`, `read_label` and, with `classes` given, `check_label_values`; unequal sizes.
+    """
+    image, label = read_rgb(image_path), read_label(label_path)
+    if image.shape[:2] != label.shape:
+        raise DataError(
+            f"{label_path}: size {label.shape[0]} x {label.shape[1]} differs from its image {image_path}, "
+            f"{image.shape[0]} x {image.shape[1]}"
+        )
+    if classes is not None:
+        check_label_values(label, classes, ignore_index, label_path)
+    return image, label
 
 
 class SemData(Dataset):
@@ -214,13 +247,13 @@ class SemData(Dataset):
         split: train, val or test.
         data_root: folder of the relative paths.
         data_list: list file.
-        transform: called as `transform(image, label)`.
+        transform: called as `transform(image, label)`. One with an attribute `takes_uint8` that is true gets the image
+            as uint8 [H, W, 3], before the conversion.
         classes: number of classes; given, every label's values are checked.
         ignore_label: value of unlabelled pixels, for that check.
 
     Raises:
-        OptionError, DataError: see `make_dataset` and `check_prepared`; on access see `read_image`, `read_label`,
-            `check_label_values`.
+        OptionError, DataError: see `make_dataset` and `check_prepared`; on access see `read_pair`.
     """
 
     def __init__(
@@ -244,19 +277,16 @@ class SemData(Dataset):
         return len(self.data_list)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image_path, label_path = self.data_list[index]
-        image = read_image(image_path)
-        if self.split == "test":
-            label = _decode(_read_bytes(label_path), label_path, cv2.IMREAD_GRAYSCALE)
-        else:
-            label = read_label(label_path)
-            if image.shape[:2] != label.shape:
-                raise DataError(
-                    f"{label_path}: size {label.shape[0]} x {label.shape[1]} differs from its image {image_path}, "
-                    f"{image.shape[0]} x {image.shape[1]}"
-                )
-            if self.classes is not None:
-                check_label_values(label, self.classes, self.ignore_label, label_path)
+        image, label = self.read(index)
+        if not getattr(self.transform, "takes_uint8", False):
+            image = np.float32(image)
         if self.transform is not None:
             image, label = self.transform(image, label)
         return image, label
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 [H, W, 3], RGB, and label uint8 [H, W] of a sample, checked, before the transform."""
+        image_path, label_path = self.data_list[index]
+        if self.split == "test":
+            return read_rgb(image_path), _decode(_read_bytes(label_path), label_path, cv2.IMREAD_GRAYSCALE)
+        return read_pair(image_path, label_path, self.classes, self.ignore_label)

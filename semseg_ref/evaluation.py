@@ -109,6 +109,33 @@ def check_labels(data_list: Sequence[tuple[str, str]], classes: int, ignore_inde
         check_label_values(read_label(path), classes, ignore_index, path)
 
 
+def score_prediction(
+    prediction: np.ndarray,
+    label: np.ndarray,
+    classes: int,
+    ignore_index: int,
+    paths: tuple[str | Path, str | Path],
+) -> np.ndarray:
+    """Confusion matrix int64 [classes, classes], rows label, columns prediction.
+
+    Args:
+        prediction, label: uint8 [H, W].
+        classes: number of classes.
+        ignore_index: label value of pixels that do not count.
+        paths: of the prediction and of the label, for the messages.
+
+    Raises:
+        DataError: sizes that differ, or values outside the classes.
+    """
+    prediction_path, label_path = paths
+    if prediction.shape != label.shape:
+        raise DataError(f"{prediction_path}: size {prediction.shape} differs from {label_path}, {label.shape}")
+    check_label_values(label, classes, ignore_index, label_path)
+    if prediction.max() >= classes:
+        raise DataError(f"{prediction_path}: class {prediction.max()}, expected 0..{classes - 1}")
+    return confusion_matrix(prediction, label, classes, ignore_index)
+
+
 def evaluate_folder(
     gray_folder: str | Path,
     data_list: Sequence[tuple[str, str]],
@@ -142,13 +169,9 @@ def evaluate_folder(
     matrices = np.empty((len(images), classes, classes), np.int64)
     for index, (name, (_, label_path)) in enumerate(zip(images, data_list, strict=True)):
         prediction_path = Path(gray_folder) / name
-        prediction, label = read_label(prediction_path), read_label(label_path)
-        if prediction.shape != label.shape:
-            raise DataError(f"{prediction_path}: size {prediction.shape} differs from {label_path}, {label.shape}")
-        check_label_values(label, classes, ignore_index, label_path)
-        if prediction.max() >= classes:
-            raise DataError(f"{prediction_path}: class {prediction.max()}, expected 0..{classes - 1}")
-        matrices[index] = confusion_matrix(prediction, label, classes, ignore_index)
+        matrices[index] = score_prediction(
+            read_label(prediction_path), read_label(label_path), classes, ignore_index, (prediction_path, label_path)
+        )
         if progress is not None:
             progress(index + 1, len(images), name)
     return evaluation_from_matrices(matrices, images, names)

@@ -47,7 +47,7 @@ Progress = Callable[[int, int, str], None]
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode inside the block; afterwards every module has its own mode again."""
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -58,7 +58,7 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _network_device(model: nn.Module) -> torch.device:
+def network_device(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
@@ -89,7 +89,7 @@ def predict_window(
     window = window - torch.tensor(mean, dtype=torch.float32)[:, None, None]
     if std is not None:
         window /= torch.tensor(std, dtype=torch.float32)[:, None, None]
-    batch = window.unsqueeze(0).to(_network_device(model))
+    batch = window.unsqueeze(0).to(network_device(model))
     if flip:
         batch = torch.cat([batch, batch.flip(3)], dim=0)
     output = model(batch)
@@ -180,7 +180,7 @@ def predict(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarr
     image = np.ascontiguousarray(image, dtype=np.float32)
     h, w = image.shape[:2]
     total: np.ndarray | None = None
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         for scale in protocol.scales:
             new_h, new_w = scaled_size(h, w, scale, protocol.base_size)
             scaled = cv2.resize(image, (max(new_w, 1), max(new_h, 1)), interpolation=cv2.INTER_LINEAR)

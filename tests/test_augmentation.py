@@ -204,7 +204,11 @@ def test_a_swap_changes_the_steps_it_names_and_no_other(name):
 
 
 def test_every_augmentation_swap_file_is_covered():
-    assert {p.stem for p in SWAP.glob("augmentation_*.yml")} == {*SWAPPED, "augmentation_albumentations"}
+    assert {p.stem for p in SWAP.glob("augmentation_*.yml")} == {
+        *SWAPPED,
+        "augmentation_albumentations",
+        "augmentation_crop_first",
+    }
 
 
 def test_order_swap_rotates_before_it_scales():

@@ -30,6 +30,7 @@ DEVIATIONS = {
     "augmentation_albumentations": {"augmentation-steps"},
     "augmentation_base_resolution": {"train-test-resolution"},
     "augmentation_blur": {"blur-unlike-official"},
+    "augmentation_crop_first": set(),
     "augmentation_earlier_attempt": {"crop-full-side", "train-test-resolution", "scale-jitter-seldom"},
     "augmentation_order": {"augmentation-steps"},
     "augmentation_rotate": {"augmentation-steps"},
@@ -43,6 +44,7 @@ DEVIATIONS = {
         "weight-decay-exceptions", "weight-decay-by-part", "weight-decay-decoupled", "batch-unlike-official",
         "last-batch", "selection-not-by-miou", "metric-averaged-over-batches", "validation-unlike-test",
     },
+    "fast_step": {"precision-unlike-official"},
     "head_lr": {"head-rate"},
     "model_selection": {"selection-not-by-miou", "validation-unlike-test"},
     "model_smp": {"other-network"},
@@ -102,6 +104,14 @@ def test_each_deviation_of_the_earlier_attempt_is_found(name, city, one_thread):
     processes = {"batch": 2, "drop_last": 1, "earlier_attempt": 2}.get(name)
     recipe = load_recipe(["toy/pspnet50", f"swap/{name}"], settings, TRUSTED)
     assert DEVIATIONS[name] <= rules_of(lint(recipe, processes, draws=24, samples=2))
+
+
+def test_the_same_augmentation_computed_otherwise_is_no_finding(city, one_thread):
+    """`swap/augmentation_crop_first` keeps the bits, so nothing is to be said of it."""
+    recipes = [load_recipe(["toy/pspnet50", *swap], [f"data.root={city}", *SIXTEEN], TRUSTED)
+               for swap in ([], ["swap/augmentation_crop_first"])]  # fmt: skip
+    plain, crop_first = (rules_of(lint(recipe, draws=24, samples=2)) for recipe in recipes)
+    assert crop_first == plain
 
 
 # -- single rules --------------------------------------------------------------------------------------------------

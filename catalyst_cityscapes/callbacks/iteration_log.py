@@ -42,7 +42,7 @@ class IterationLogging(Callback):
         if not runner.is_train_loader:
             return
         weighted = runner.losses * runner.batch_size if runner.engine.num_processes > 1 else runner.losses
-        self._losses.append(torch.cat([weighted, weighted.new_tensor([runner.batch_size])]))
+        self._losses.append(torch.cat([weighted, weighted.new_full((1,), runner.batch_size)]))  # filled on the device
         if len(self._losses) == self.every:
             self._flush(runner)
 

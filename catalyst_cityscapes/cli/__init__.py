@@ -28,6 +28,7 @@ COMMANDS = {
     "weights": "catalyst_cityscapes.cli.weights",
     "demo": "catalyst_cityscapes.cli.demo",
     "report": "catalyst_cityscapes.cli.report",
+    "bench": "catalyst_cityscapes.cli.bench",
 }
 """Subcommand -> module with a command of the same name."""
 

@@ -1,15 +1,12 @@
 """`catalyst-dl prepare`: from a downloaded data set to labels in train ids, lists and a manifest."""
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from catalyst_cityscapes.data.preparation import Manifest, Outcome, available_cpus, check_dataset, check_folder
 from catalyst_cityscapes.data.preparation import prepare as prepare_dataset
-from catalyst_cityscapes.data.preparation.parallel import Progress
+from catalyst_cityscapes.data.preparation.progress_display import shown_progress
 from semseg_ref.errors import DataError, InputError, printable
 from semseg_ref.prepared import MANIFEST
 
@@ -56,13 +53,13 @@ def prepare(
     if root is None:
         in_place = dataset == "cityscapes" and len(sources) == 1 and sources[0].is_dir()
         root = sources[0] if in_place else default
-    with _progress() as progress:
+    with shown_progress() as progress:
         outcome = prepare_dataset(dataset, sources, root, workers, allow_partial, progress)
     _report(outcome, root)
 
 
 def _check(root: Path, dataset: str, workers: int) -> None:
-    with _progress() as progress:
+    with shown_progress() as progress:
         manifest, problems = check_folder(root, dataset, workers, progress)
     for problem in problems[:SHOWN]:
         click.echo(printable(problem))
@@ -92,31 +89,3 @@ def _report(outcome: Outcome, root: Path) -> None:
     click.echo(printable(_headline(outcome.manifest, root)))
     click.echo(f"labels: {', '.join(f'{count} {what}' for what, count in sorted(outcome.labels.items()))}")
     click.echo(printable(f"manifest: {root / MANIFEST}"))
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar for each stage on a terminal, a line every tenth of the way in a log."""
-    if not sys.stderr.isatty():
-        yield _print_tenths
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    # Refreshed by hand: a thread would keep the workers from being forked.
-    with Bars(console=Console(stderr=True), auto_refresh=False) as bars:
-        stages: dict[str, int] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done)
-            if done == total or done % max(total // 200, 1) == 0:
-                bars.refresh()
-
-        yield show
-
-
-def _print_tenths(stage: str, done: int, total: int) -> None:
-    if done and (done * 10 // total > (done - 1) * 10 // total):
-        click.echo(f"{stage}: {done}/{total}", err=True)

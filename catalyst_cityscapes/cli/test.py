@@ -23,14 +23,15 @@ from catalyst_cityscapes.report.table import print_score
 from catalyst_cityscapes.scoring.comparison import compare, to_json
 from catalyst_cityscapes.scoring.official import check_instances, official_module
 from catalyst_cityscapes.scoring.predictions import check_run_folder, label_ids_of
+from catalyst_cityscapes.testing.folder import TESTERS, Labels, check_tester, test_images
+from catalyst_cityscapes.testing.predictor import PRECISIONS
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import CheckpointError, InputError, OptionError, printable
-from semseg_ref.evaluation import check_labels, evaluate_folder, file_sha256, replace_atomically, write_score
+from semseg_ref.evaluation import check_labels, file_sha256, replace_atomically, write_score
 from semseg_ref.protocol import PROTOCOLS, Protocol
-from semseg_ref.tester import test_images
 
 
 @click.command()
@@ -55,6 +56,22 @@ from semseg_ref.tester import test_images
 )
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N images of the list (no comparable score).")
+@click.option(
+    "--tester",
+    default="exact",
+    type=click.Choice(TESTERS),
+    show_default=True,
+    help="reference: the control arm's; exact: its numbers, sooner (the same bytes on a CPU); fast: many windows at "
+    "once, sums in float32.",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Windows at once, for --tester fast.")
+@click.option(
+    "--precision",
+    default="fp32",
+    type=click.Choice(list(PRECISIONS)),
+    show_default=True,
+    help="Of the network on a GPU, for --tester fast.",
+)
 def test(
     configs: tuple[str, ...],
     settings: tuple[str, ...],
@@ -67,11 +84,15 @@ def test(
     split: str,
     device: str,
     limit: int | None,
+    tester: str,
+    batch: int | None,
+    precision: str,
 ) -> None:
     """Score a checkpoint: sliding windows, flip, official mIoU / mAcc / allAcc.
 
     Without --config and --checkpoint it takes --run, or the newest run below exp/.
     """
+    check_tester(tester, batch, precision)
     files, assignments = split_arguments(configs, settings, more)
     folder = None
     if not files:
@@ -85,7 +106,7 @@ def test(
         raise InputError("--checkpoint FILE is missing; it goes with --config")
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
     work = score_checkpoint if split == "val" else predict_test_split
-    work(recipe, path, Path(output) if output else None, device, limit)
+    work(recipe, path, Path(output) if output else None, device, limit, tester, batch, precision)
 
 
 def newest_run(root: Path) -> Path:
@@ -167,9 +188,18 @@ def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list
 
 
 def score_checkpoint(
-    recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
+    recipe: Recipe,
+    checkpoint: Path,
+    output: Path | None = None,
+    device: str = "auto",
+    limit: int | None = None,
+    tester: str = "exact",
+    batch: int | None = None,
+    precision: str = "fp32",
 ) -> dict[str, Any]:
     """Predicts, evaluates, writes `score.json`, `score.npz` and a picture, prints the table; returns the score.
+
+    The arguments from `tester` on: see `testing.folder.test_images`.
 
     With the official scorer `mIoU` is the official average over classes, and the entry `official` has all its scores.
     """
@@ -187,16 +217,19 @@ def score_checkpoint(
     check_labels(pairs, data.classes, data.ignore_index)
     output = output or _output_folder(checkpoint, epoch, "val", protocol)
     start = time.perf_counter()
-    predicted = test_images(network, pairs, protocol, output, colors, _progress())
-    evaluation = evaluate_folder(output / "gray", pairs, data.classes, names, data.ignore_index)
-    extra = _provenance(recipe, network, epoch, data.val_list, limit)
+    labels = Labels(names, data.ignore_index)
+    run = test_images(
+        network, pairs, protocol, output, colors, _progress(), tester, batch, precision, labels, click.echo
+    )
+    assert run.evaluation is not None
+    extra = {**_provenance(recipe, network, epoch, data.val_list, limit), "tester": run.settings}
     if label_ids:
-        files = [output / "gray" / name for name in predicted]
+        files = [output / "gray" / name for name in run.names]
         comparison = compare(list(zip(files, label_ids, strict=True)), output / "label_ids")
         extra |= {"mIoU": comparison.scores.means["IoU class"], "official": to_json(comparison)}
     extra["seconds"] = round(time.perf_counter() - start, 2)
-    score = write_score(output / "score.json", evaluation, protocol, checkpoint, extra)
-    picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", evaluation)
+    score = write_score(output / "score.json", run.evaluation, protocol, checkpoint, extra)
+    picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", run.evaluation)
     print_score(score, recipe.expected)
     for what, place in (("score", output / "score.json"), ("picture", picture)):
         click.echo(printable(f"{what}: {place}"))
@@ -204,7 +237,14 @@ def score_checkpoint(
 
 
 def predict_test_split(
-    recipe: Recipe, checkpoint: Path, output: Path | None = None, device: str = "auto", limit: int | None = None
+    recipe: Recipe,
+    checkpoint: Path,
+    output: Path | None = None,
+    device: str = "auto",
+    limit: int | None = None,
+    tester: str = "exact",
+    batch: int | None = None,
+    precision: str = "fp32",
 ) -> Path:
     """Predicts the images of `data.test_list`, which has no labels, and writes `predictions.json` beside them.
 
@@ -220,9 +260,12 @@ def predict_test_split(
     protocol = protocol_of(recipe, pairs)
     network, epoch = build_for_test(recipe, checkpoint, device)
     output = output or _output_folder(checkpoint, epoch, "test", protocol)
-    test_images(network, pairs, protocol, output, colors, _progress())
+    run = test_images(
+        network, pairs, protocol, output, colors, _progress(), tester, batch, precision, report=click.echo
+    )
     content = {
         **_provenance(recipe, network, epoch, data.test_list, limit),
+        "tester": run.settings,
         "images": len(pairs),
         "protocol": {**protocol.to_dict(), "hash": protocol.hash},
         "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},

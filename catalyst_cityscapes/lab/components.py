@@ -8,14 +8,16 @@ The difference is taken between canonical forms (`lab.canonical`), and every dif
 | momentum | `optimizer.momentum` and its variants, callbacks that drive the momentum (`OneCycle` without rates) |
 | head_lr | `optimizer.groups.head_multiplier` |
 | weight_decay | all else of an `optimizer` that is SGD on both sides: decay, how it is applied, the groups' own decay |
-| optimizer | schedule, momentum and weight_decay in one, where the optimiser itself is another |
+| fused, foreach | `optimizer.fused`, `optimizer.foreach`: the kernels of the same arithmetic |
+| optimizer | schedule, momentum, weight_decay and kernels in one, where the optimiser itself is another |
 | batch, drop_last, shuffle, seed_stream, replayed_draws | `sampling` |
 | augmentation.STEP | a step of the pipeline that is added, dropped or has other values |
 | augmentation.A.B | the steps A and B in the place of others; which of them replaces which cannot be known |
 | augmentation_order | the order of the steps, where their names are the same |
 | augmentation | everything of it, where both the order and the steps differ, or it is no `Pipeline` |
 | crop | `data.crop`, the crop's and mask's size that go with it |
-| model, initial_weights, criterion, aux_loss, sync_bn, precision, epochs | their sections |
+| model, initial_weights, criterion, aux_loss, sync_bn, epochs | their sections |
+| precision, memory_format, compile, activation_checkpointing | keys of `engine` |
 | gradient_step | accumulation and clipping |
 | model_selection | which checkpoint is tested, early stopping, and the validation that decides both |
 | data, protocol | what cannot differ between scores that are compared; the lab refuses such arms |
@@ -35,7 +37,8 @@ ABSENT = object()
 ORDER: KeyPath = ("augmentation", "order")
 PIPELINE = "catalyst_cityscapes.data.augmentation.Pipeline"
 SGD = {"torch.optim.SGD", "torch.optim.sgd.SGD", "catalyst_cityscapes.optimization.DecoupledSGD"}
-LINKED = ("schedule", "momentum", "weight_decay")
+KERNELS = ("fused", "foreach")
+LINKED = ("schedule", "momentum", "weight_decay", *KERNELS)
 SAMPLING = {
     "workers": "seed_stream",
     "batch_size": "batch",
@@ -217,14 +220,12 @@ def _naming(start: Flat, goal: Flat, order: tuple[str, ...] | None) -> Callable[
             return "crop"
         if section in names:
             return names[section](path)
-        if section == "experiment":
+        if section in ("experiment", "engine"):
             return key
         if section == "sampling":
             return SAMPLING.get(key, key)
         if section == "model":
             return "initial_weights" if only_weights else "model"
-        if section == "engine":
-            return "precision"
         if section == "validation":
             return "model_selection"
         if path == multiplier and both_multiply:
@@ -247,7 +248,7 @@ def _optimizer_key(path: KeyPath) -> str:
         return "schedule"
     if path[1] in ("momentum", "nesterov", "dampening"):
         return "momentum"
-    return "weight_decay"
+    return path[1] if path[1] in KERNELS else "weight_decay"
 
 
 def _callback(name: str, nodes: Sequence[dict[str, Any]]) -> str:

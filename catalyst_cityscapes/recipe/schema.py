@@ -32,7 +32,8 @@ class Experiment(Section):
 class Data(Section):
     """A data set in the reference's list format. Paths are relative to the working folder, list entries to `root`.
 
-    `test_list` names images without labels, one a line, for the test server.
+    `test_list` names images without labels, one a line, for the test server. `cache` is a folder for the decoded
+    images, built on first use; null decodes them in each epoch. The pixels are the same.
     """
 
     root: str
@@ -44,6 +45,7 @@ class Data(Section):
     crop: tuple[PositiveInt, PositiveInt]
     names: str
     colors: str
+    cache: str | None = None
 
 
 class Sampling(Section):
@@ -66,10 +68,18 @@ class Sampling(Section):
 
 
 class Engine(Section):
-    """Device and arithmetic. `fp32` is true float32; `tf32` lets convolutions and products use TF32."""
+    """Device, arithmetic, and how a training step is carried out.
+
+    `fp32` is true float32; `tf32` lets convolutions and products use TF32. `memory_format`, `compile` and
+    `activation_checkpointing` (names of the network's children whose activations are recomputed) are those of
+    `catalyst_cityscapes.training_step`.
+    """
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
+    activation_checkpointing: tuple[str, ...] = ()
 
 
 class Validation(Section):

@@ -30,6 +30,7 @@ NEUTRAL = {
     "callbacks.progress",
     "callbacks.mean_iou",
     "callbacks.checkpoint.keep",
+    "data.cache",
     "data.test_list",
     "engine.device",
     "protocol.name",

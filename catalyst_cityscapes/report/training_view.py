@@ -52,7 +52,7 @@ def seen_samples(recipe: Recipe, epoch: int, count: int) -> Iterator[SeenSample]
     """
     if not 0 <= epoch < recipe.experiment.epochs:
         raise OptionError(f"--epoch {epoch}: this recipe trains epochs 0..{recipe.experiment.epochs - 1}")
-    dataset, order = training_set(recipe)
+    dataset, order = training_set(recipe, use_cache=False)
     order.set_epoch(epoch)
     return _samples(dataset, list(islice(order, count)), recipe.sampling)
 

@@ -2,11 +2,12 @@
 
 `Pipeline` runs the reference's own steps (`semseg_ref.transform`) or any with the same call. The steps of the earlier
 Catalyst attempt are in `earlier_attempt`, one deviation each. `AlbumentationsPipeline` draws from the reference's
-distributions with another library.
+distributions with another library. `CropFirst` gives the reference's bits and computes the crop only.
 """
 
 from catalyst_cityscapes.data.augmentation.albumentations_pipeline import AlbumentationsPipeline
+from catalyst_cityscapes.data.augmentation.crop_first import CropFirst
 from catalyst_cityscapes.data.augmentation.earlier_attempt import BoxBlur, ShiftScaleRotate, SmallestMaxSize
 from catalyst_cityscapes.data.augmentation.pipeline import Pipeline
 
-__all__ = ["AlbumentationsPipeline", "BoxBlur", "Pipeline", "ShiftScaleRotate", "SmallestMaxSize"]
+__all__ = ["AlbumentationsPipeline", "BoxBlur", "CropFirst", "Pipeline", "ShiftScaleRotate", "SmallestMaxSize"]

@@ -1,0 +1,1 @@
+"""Measurements of ours against the control arm, in turns in one process."""

@@ -1,0 +1,247 @@
+"""A training step: what Catalyst's loop costs over the control loop, the engine's faster ways, and the card's limit.
+
+Batches are in memory, so that only the steps differ. Each turn trains some steps with the Catalyst runner (losses,
+mIoU, iteration log, progress lines and TensorBoard on) and as many with the control arm's `train_epoch` (losses, areas,
+iteration log).
+"""
+
+import contextlib
+import io
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from catalyst_cityscapes.bench.turns import Comparison, Row, timed
+from catalyst_cityscapes.callbacks.mean_iou import count_confusion
+from catalyst_cityscapes.engine import close_processes
+from catalyst_cityscapes.recipe.loading import load_recipe
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.translation import recipe_to_official
+from catalyst_cityscapes.runner import SegmentationRunner
+from semseg_ref.loop import train_epoch
+from semseg_ref.model.build import build_network
+from semseg_ref.optimizer import sgd
+from semseg_ref.sampling import EpochSampler
+from semseg_ref.train_log import IterationLog
+
+CLASSES = 19
+ARMS: Mapping[str, tuple[str, ...]] = {
+    "fp32": (),
+    "fp32 channels_last": ("engine.memory_format=channels_last",),
+    "bf16": ("engine.precision=bf16",),
+    "bf16 channels_last": ("engine.precision=bf16", "engine.memory_format=channels_last"),
+    "bf16 channels_last compile fused": (
+        "engine.precision=bf16",
+        "engine.memory_format=channels_last",
+        "engine.compile=default",
+        "optimizer.fused=true",
+    ),
+}
+"""What is timed against the control arm."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is trained: PSPNet of `layers` on `batch` crops of `crop` pixels, `steps` steps a turn."""
+
+    layers: int = 50
+    crop: int = 97
+    batch: int = 4
+    steps: int = 3
+
+    def settings(self, folder: Path, turns: int) -> list[str]:
+        """`--set` values of such a training."""
+        return [
+            f"data.crop=[{self.crop},{self.crop}]",
+            f"sampling.batch_size={self.batch}",
+            "sampling.workers=0",
+            f"model.layers={self.layers}",
+            f"experiment.epochs={turns + 1}",
+            f"experiment.logdir={folder}",
+            "callbacks.checkpoint.save_every=1000000",
+        ]
+
+
+class InMemory(Dataset):
+    """Random crops and labels, made once. Item: float32 [3, crop, crop], int64 [crop, crop]."""
+
+    def __init__(self, size: int, crop: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randn(size, 3, crop, crop, generator=generator)
+        self.labels = torch.randint(0, CLASSES, (size, crop, crop), generator=generator)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.images[key[1]], self.labels[key[1]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class InTurns(SegmentationRunner):
+    """Runs one epoch of the control arm beside each of its own and keeps the seconds of both.
+
+    Args:
+        recipe: of the Catalyst arm.
+        control: the recipe that the control arm trains.
+        dataset: batches of both.
+        folder: for the control arm's log.
+        torch_defaults: the control arm may use TF32 in convolutions, as torch does unless it is told not to.
+    """
+
+    def __init__(self, recipe: Recipe, control: Recipe, dataset: Dataset, folder: Path, torch_defaults: bool) -> None:
+        super().__init__(recipe)
+        self.dataset, self.torch_defaults = dataset, torch_defaults
+        self.cfg = recipe_to_official(control)
+        self.record = IterationLog(folder / "control.csv")
+        self.seconds: dict[str, list[tuple[float, float]]] = {"ours": [], "control": []}
+
+    def get_loaders(self) -> "OrderedDict[str, DataLoader]":
+        """The batches in memory, for the Catalyst arm."""
+        return OrderedDict(train=self._loader())
+
+    def _loader(self) -> DataLoader:
+        sampler = EpochSampler(len(self.dataset), self.streams)
+        return DataLoader(self.dataset, self.recipe.sampling.batch_size, sampler=sampler, drop_last=True)
+
+    def _run_epoch(self) -> None:
+        arms = [("ours", super()._run_epoch), ("control", self._control_epoch)]
+        for arm, run in arms if self.epoch_step % 2 else arms[::-1]:
+            self.seconds[arm].append(timed(run))
+
+    def _control_epoch(self) -> None:
+        if self.epoch_step == 1:
+            network = build_network(self.cfg, nn.CrossEntropyLoss(ignore_index=255), pretrained=False)
+            self.control = network.to(self.engine.device)
+            self.control_optimizer = sgd(self.control, self.cfg.base_lr, self.cfg.momentum, self.cfg.weight_decay)
+            self.control_loader = self._loader()
+        with torch.backends.cudnn.flags(allow_tf32=self.torch_defaults):
+            train_epoch(
+                self.control_loader,
+                self.control,
+                self.control_optimizer,
+                self.epoch_step - 1,
+                self.cfg,
+                device=self.engine.device,
+                streams=self.streams,
+                log=print,
+                record=lambda record: self.record.write([record]),
+            )
+
+
+def compare(size: Size, turns: int, settings: tuple[str, ...] = (), torch_defaults: bool = False) -> Comparison:
+    """Times both arms in turns, after one turn that warms up (and compiles).
+
+    Args:
+        size: of the training.
+        turns: >= 1.
+        settings: `--set` values of the Catalyst arm only.
+        torch_defaults: see `InTurns`.
+
+    Returns:
+        Seconds a step.
+    """
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        folder = Path(name)
+        base = size.settings(folder, turns)
+        recipe, control = (load_recipe(["toy/pspnet50"], [*base, *more]) for more in (settings, ()))
+        runner = InTurns(recipe, control, InMemory(size.batch * size.steps, size.crop), folder, torch_defaults)
+        try:
+            runner.run()
+        finally:
+            close_processes()
+    ours, control_seconds = (np.array(runner.seconds[arm][1:]).T / size.steps for arm in ("ours", "control"))
+    return Comparison(control_seconds[0], ours[0], control_seconds[1], ours[1])
+
+
+def step_flops(size: Size) -> int:
+    """Floating-point operations of one training step (2 for a multiply-add), by torch's counter on meta tensors."""
+    recipe = load_recipe(["toy/pspnet50"], size.settings(Path("unused"), 1))
+    with torch.device("meta"):
+        network = build_network(recipe_to_official(recipe), nn.CrossEntropyLoss(ignore_index=255), pretrained=False)
+        image = torch.empty(size.batch, 3, size.crop, size.crop)
+        target = torch.zeros(size.batch, size.crop, size.crop, dtype=torch.int64)
+        with FlopCounterMode(display=False) as counter:
+            _, main, aux = network.train()(image, target)
+            (main + 0.4 * aux).backward()
+    return counter.get_total_flops()
+
+
+def matrix_rate(dtype: torch.dtype, turns: int = 5) -> float:
+    """FLOP a second of a large square matrix product on the device at hand: the rate that steps are held against."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    side = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    times = [timed(lambda: left @ right)[0] for _ in range(turns + 1)]
+    return 2 * side**3 / float(np.median(times[1:]))
+
+
+def loop_cost(size: Size, turns: int) -> Row:
+    """The same float32 step in both arms; below 1, Catalyst's loop is the slower one."""
+    return {"what": "loop", "arm": "fp32", **_about(size, turns), **compare(size, turns).row()}
+
+
+def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
+    """The engine's ways against the control arm in float32 with torch's defaults; their share of the matrix rate."""
+    flops = step_flops(size)
+    rates = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    for name, settings in arms.items():
+        row = compare(size, turns, settings, torch_defaults=True).row()
+        rate = rates[torch.bfloat16 if name.startswith("bf16") else torch.float32]
+        yield {
+            "what": "step",
+            "arm": name,
+            **_about(size, turns),
+            **row,
+            "images_per_s": round(size.batch / row["ours_s"], 3),
+            "gflop": round(flops / 1e9, 1),
+            "gflop_per_s": round(flops / 1e9 / row["ours_s"], 1),
+            "matrix_gflop_per_s": round(rate / 1e9, 1),
+            "share_of_matrix_rate": round(flops / row["ours_s"] / rate, 3),
+        }
+
+
+def metric_cost(size: Size, turns: int) -> Row:
+    """One update of the mIoU metric (arg-max and counting) beside one step of the control arm."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    logits = torch.randn(size.batch, CLASSES, size.crop, size.crop, device=device)
+    target = torch.randint(0, CLASSES, (size.batch, size.crop, size.crop), device=device)
+
+    def update() -> None:
+        count_confusion(logits.argmax(1), target, CLASSES, 255)
+
+    seconds = np.median([timed(update)[0] for _ in range(max(turns, 5) + 1)][1:])
+    step = float(np.median(compare(size, max(turns // 3, 1)).control))
+    return {
+        "what": "metric",
+        "arm": "mean_iou",
+        **_about(size, turns),
+        "control_s": round(step, 5),
+        "ours_s": round(float(seconds), 6),
+        "share_of_step": round(float(seconds) / step, 5),
+    }
+
+
+def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
+    """All of the above."""
+    yield loop_cost(size, turns)
+    yield metric_cost(size, turns)
+    yield from step_speeds(size, turns, arms)
+
+
+def _about(size: Size, turns: int) -> Row:
+    return {
+        "layers": size.layers,
+        "crop": size.crop,
+        "batch": size.batch,
+        "steps": size.steps,
+        "turns": turns,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,145 @@
+"""`catalyst-dl bench`: how fast this machine is with this project, beside the control arm."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import click
+import cv2
+import torch
+
+from catalyst_cityscapes.bench.data import time_data_path
+from catalyst_cityscapes.bench.step import ARMS, Size, step_rows
+from catalyst_cityscapes.bench.tester import PARTS
+from catalyst_cityscapes.bench.turns import Row, environment, write_rows
+from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.evaluation import create_folder
+
+
+@click.group()
+def bench() -> None:
+    """Time ours against the control arm, in turns in one process, with ratios, their spread and physical bounds.
+
+    A ratio is the control arm's time over ours: above 1 we are faster. `cpu_time_ratio` and `fastest_ratio` are the
+    same of processor time and of the fastest turns, which a busy machine disturbs less. Each part writes a CSV with
+    the environment in its name below --output.
+    """
+
+
+def bench_options(turns: int) -> Callable[[Callable], Callable]:
+    """Adds `--turns`, `--threads` and `--output`."""
+
+    def add(command: Callable) -> Callable:
+        options = (
+            click.option(
+                "--turns",
+                type=click.IntRange(min=1),
+                default=turns,
+                show_default=True,
+                help="Turns after one that warms up.",
+            ),
+            click.option(
+                "--threads",
+                type=click.IntRange(min=1),
+                default=1,
+                show_default=True,
+                help="CPU threads of torch and OpenCV.",
+            ),
+            click.option("--output", default="benchmarks/results", show_default=True, metavar="FOLDER"),
+        )
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@bench.command()
+@bench_options(turns=7)
+@click.option("--images", type=click.IntRange(min=1), default=6, show_default=True, help="Different images to draw.")
+@click.option("--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Crops a turn.")
+@click.option("--height", type=click.IntRange(min=64), default=1024, show_default=True)
+@click.option("--width", type=click.IntRange(min=64), default=2048, show_default=True)
+@click.option("--crop", type=click.IntRange(min=9), default=713, show_default=True)
+@click.option("--folder", metavar="FOLDER", help="Where images and cache are kept; default: a temporary folder.")
+def data(turns: int, output: str, threads: int, folder: str | None, **size: int) -> None:
+    """From files to normalised crops: control arm, crop-first, crop-first from the cache; bounds: decode, copy.
+
+    Always on one thread, which is what a loader worker has.
+    """
+    _write(output, "data", threads, _data_rows(turns, folder, **size))
+
+
+@bench.command()
+@bench_options(turns=9)
+@click.option("--layers", type=click.Choice(["50", "101", "152"]), default="50", show_default=True)
+@click.option("--crop", type=click.IntRange(min=33), default=97, show_default=True)
+@click.option("--batch", type=click.IntRange(min=2), default=4, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Steps a turn.")
+@click.option("--arm", "arms", multiple=True, metavar="NAME", help=f"Only these of: {', '.join(ARMS)}.")
+def step(
+    turns: int, output: str, threads: int, layers: str, crop: int, batch: int, steps: int, arms: tuple[str, ...]
+) -> None:
+    """A training step: the cost of loop and metric, and the engine's faster ways with their share of the peak rate."""
+    for name in arms:
+        if name not in ARMS:
+            raise InputError(f"--arm {name}: no such arm{did_you_mean(name, ARMS)}")
+    chosen = {name: ARMS[name] for name in arms or ARMS}
+    _set_threads(threads)
+    _write(output, "step", threads, step_rows(Size(int(layers), crop, batch, steps), turns, chosen))
+
+
+@bench.command()
+@bench_options(turns=5)
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these; default: all.")
+def tester(turns: int, output: str, threads: int, parts: tuple[str, ...]) -> None:
+    """The multi-patch tester: outside the network, with it, as costs grow, and its memory."""
+    _set_threads(threads)
+    for part in parts or PARTS:
+        _write(output, f"tester_{part}", threads, PARTS[part](turns))
+
+
+@bench.command(name="all")
+@bench_options(turns=5)
+def all_parts(turns: int, output: str, threads: int) -> None:
+    """Everything, at the default sizes: about a quarter of an hour on two cores."""
+    _set_threads(threads)
+    _write(output, "data", threads, _data_rows(turns, None))
+    _write(output, "step", threads, step_rows(Size(), turns))
+    for part, rows in PARTS.items():
+        _write(output, f"tester_{part}", threads, rows(turns))
+
+
+def _data_rows(
+    turns: int,
+    folder: str | None,
+    images: int = 6,
+    samples: int = 24,
+    height: int = 1024,
+    width: int = 2048,
+    crop: int = 713,
+) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:
+        place = create_folder(folder) if folder else Path(temporary)
+        timings = time_data_path(place, images, samples, turns, (height, width), (crop, crop), progress)
+    yield from timings.rows()
+
+
+def _set_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def _write(output: str, name: str, threads: int, rows: Iterator[Row]) -> None:
+    folder = create_folder(output)
+    about = {"date": date.today().isoformat(), "torch": torch.__version__, "opencv": cv2.__version__}
+    found = []
+    for row in rows:
+        click.echo(", ".join(f"{key} {value}" for key, value in row.items()))
+        found.append({**about, "load": round(os.getloadavg()[0], 1), **row})
+    path = folder / f"{name}_{environment()}_{threads}.csv"
+    write_rows(path, found)
+    click.echo(f"written: {path}")

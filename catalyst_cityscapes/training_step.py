@@ -1,0 +1,102 @@
+"""What makes a training step faster or smaller without changing the recipe's mathematics: the `engine` section's nodes.
+
+Each is a pure function on a bare network that can be called alone; the runner applies those that a recipe asks for.
+"""
+
+import functools
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from semseg_ref.errors import OptionError
+
+MemoryFormat = Literal["contiguous", "channels_last"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def apply_memory_format(model: nn.Module, memory_format: MemoryFormat) -> nn.Module:
+    """Lays convolution weights out in a memory format; values and state dict stay the same.
+
+    Numeric: other kernels run, so sums are rounded in another order.
+    """
+    return model.to(memory_format=FORMATS[memory_format])
+
+
+def compile_network(model: nn.Module, mode: CompileMode = "default") -> nn.Module:
+    """Compiles a network's forward and backward in place (`torch.compile`); parameter names stay the same.
+
+    Numeric: fused kernels round otherwise. `reduce-overhead` and `max-autotune` replay CUDA graphs on a GPU.
+
+    Raises:
+        OptionError: the network runs on a CPU and there is no C++ compiler, which generated CPU code needs.
+    """
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise OptionError("engine.compile: needs a C++ compiler on CPUs, and none of c++, g++, clang++ is on the path")
+    model.compile(mode=mode)
+    return model
+
+
+def checkpoint_activations(model: nn.Module, children: tuple[str, ...]) -> nn.Module:
+    """Recomputes the activations of some children in the backward pass instead of keeping them.
+
+    Bitwise: the recomputation sees the same dropout masks, and batch norm counts each batch once.
+
+    Args:
+        model: a bare network.
+        children: names of child modules. A `Sequential` of blocks is recomputed block by block, so that the
+            activations of one block at a time are in memory; anything else as a whole.
+
+    Raises:
+        OptionError: the network has no such child.
+    """
+    for name in children:
+        child = getattr(model, name, None)
+        if child is None:
+            raise OptionError(f"engine.activation_checkpointing: {type(model).__name__} has no child '{name}'")
+        is_stage = isinstance(child, nn.Sequential) and all(any(True for _ in part.children()) for part in child)
+        for segment in child if is_stage else (child,):
+            segment.forward = _Recomputed(segment)
+    return model
+
+
+class _Recomputed:
+    """The forward of a segment whose activations are recomputed; a class, so that the module can still be copied."""
+
+    def __init__(self, segment: nn.Module) -> None:
+        self.segment = segment
+        self.inner = segment.forward
+
+    def __call__(self, *inputs: Any) -> Any:
+        if not (self.segment.training and torch.is_grad_enabled()):
+            return self.inner(*inputs)
+        contexts = functools.partial(_forward_and_recomputation, self.segment)
+        return checkpoint(self.inner, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+def _forward_and_recomputation(segment: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _unchanged_running_statistics(segment)
+
+
+@contextmanager
+def _unchanged_running_statistics(segment: nn.Module) -> Iterator[None]:
+    # The forward pass has counted this batch already. Turning the statistics off would save other tensors than it did,
+    # which torch refuses; momentum 0 leaves the means as they are. The count is put back, since a recomputation may
+    # stop before it reaches the last layer.
+    norms = [m for m in segment.modules() if isinstance(m, _BatchNorm) and m.num_batches_tracked is not None]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in kept:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
