@@ -66,13 +66,20 @@ def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tupl
     return pairs
 
 
-def check_list(pairs: Sequence[tuple[str, str]], data_list: str | Path = "list") -> None:
-    """Raises DataError when files of a list do not exist: names the first, its line, and how many are missing.
+def check_list(
+    pairs: Sequence[tuple[str, str]], data_list: str | Path = "list", data_root: str | Path | None = None
+) -> None:
+    """Raises DataError when a list leaves its folder, or files of it do not exist: names the first and its line.
+
+    The reference follows any path; a list is often somebody else's. Links inside of the folder may lead anywhere.
 
     Args:
         pairs: `make_dataset`'s result; position + 1 is the line number.
         data_list: name for the message.
+        data_root: folder that absolute paths and `..` must not leave; None or `/` allows all.
     """
+    if data_root is not None:
+        _check_inside(pairs, data_list, os.path.abspath(data_root))
     missing = [
         (number, path)
         for number, pair in enumerate(pairs, start=1)
@@ -86,6 +93,16 @@ def check_list(pairs: Sequence[tuple[str, str]], data_list: str | Path = "list")
             f"{data_list}, line {number}: no such file {path}; {len(missing)} of {total} files of the list are missing "
             "(is data_root right?)"
         )
+
+
+def _check_inside(pairs: Sequence[tuple[str, str]], data_list: str | Path, root: str) -> None:
+    for number, pair in enumerate(pairs, start=1):
+        for path in pair:
+            if os.path.commonpath([root, os.path.abspath(path)]) != root:
+                raise DataError(
+                    f"{data_list}, line {number}: {path} leaves the data root {root}; a list names files below it "
+                    "(a list of absolute paths goes with the data root /)"
+                )
 
 
 def _is_truncated(content: bytes) -> bool:

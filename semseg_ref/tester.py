@@ -313,7 +313,7 @@ def run(cfg: CfgNode) -> None:
     full_list = make_dataset(cfg.split, cfg.data_root, cfg.test_list)
     output_names(full_list)
     if not cfg.has_prediction:
-        check_list(full_list, cfg.test_list)
+        check_list(full_list, cfg.test_list, cfg.data_root)
     data_list = _selected(full_list, cfg.index_start, cfg.index_step)
     save_folder = Path(cfg.save_folder)
     checkpoint = None

@@ -53,7 +53,7 @@ def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processe
         ignore_label=cfg.ignore_label,
     )
     train_set = SemData("train", cfg.data_root, cfg.train_list, transform, cfg.classes, cfg.ignore_label)
-    check_list(train_set.data_list, cfg.train_list)
+    check_list(train_set.data_list, cfg.train_list, cfg.data_root)
     sampler = EpochSampler(len(train_set), streams, processes.rank, processes.world_size)
     batch = cfg.batch_size // processes.world_size
     if batch < 1 or len(sampler) < batch:
@@ -72,7 +72,7 @@ def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processe
         cfg.classes,
         cfg.ignore_label,
     )
-    check_list(val_set.data_list, cfg.val_list)
+    check_list(val_set.data_list, cfg.val_list, cfg.data_root)
     val_batch = max(cfg.batch_size_val // processes.world_size, 1)
     shard = ShardSampler(len(val_set), processes.rank, processes.world_size)
     return train_loader, build_loader(val_set, shard, val_batch, workers, drop_last=False)

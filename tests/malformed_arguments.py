@@ -105,6 +105,7 @@ ARGUMENTS = [
     arguments("weights: another checksum", f"weights verify good.pth --sha256 {'0' * 64}", "good.pth: "),
     arguments("weights: a target that exists", "weights convert good.pth other.pth", "other.pth: exists already"),
     arguments("weights: another form", "weights convert good.pth x.pth --to safetensors", "x.pth: a file of the form"),
+    arguments("weights: a very long name", f"weights inspect {'n' * 5000}", "nnn...: this name is too long for a file"),
     arguments("demo: no input", "demo", "no INPUT"),
     arguments("demo: a missing input", "demo nothing.png --run exp/done", "nothing.png: no such image"),
     arguments("demo: an empty folder", "demo e --run exp/done", "e: no image or video", make=lambda: Path("e").mkdir()),

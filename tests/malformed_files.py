@@ -31,10 +31,19 @@ LISTS = [
         "list: bytes", TEST, ("fine_val.txt: not a UTF-8 text file",), file("city/list/fine_val.txt", b"\xff\xfe\x81")
     ),
     Case("list: a folder", (*TEST, "--set", "data.val_list=city"), ("city: no such list file",)),
+    listing(
+        "a path that leaves the folder", lambda text: f"../good.pth {text.split(' ', 1)[1]}", "city/../good.pth leaves"
+    ),
+    Case(
+        "list: an absolute path to train",
+        RUN,
+        ("fine_train.txt, line 1: /etc/passwd leaves the data root ",),
+        lambda: change_list("train", lambda text: "/etc/passwd " + text.split(" ", 1)[1]),
+    ),
     Case(
         "list: a device",
         TEST,
-        ("fine_val.txt, line 1: no such file /dev/zero",),
+        ("fine_val.txt, line 1: /dev/zero leaves the data root ",),
         lambda: change_list("val", lambda text: "/dev/zero " + text.split(" ", 1)[1]),
     ),
 ]
@@ -67,7 +76,9 @@ IMAGES = [
         label(lambda x: np.stack([x, x // 2, x], axis=2)),
     ),
     Case("label: values", TEST, ("labelTrainIds.png: values 77", "expected 0..18 or 255"), label(lambda x: x * 0 + 77)),
-    Case("label: another size", RUN, ("labelTrainIds.png: size 60 x 96 differs from"), label(lambda x: x[4:], "train")),
+    Case(
+        "label: another size", RUN, ("labelTrainIds.png: size 60 x 96 differs from",), label(lambda x: x[4:], "train")
+    ),
 ]
 TABLES = [
     Case("names: too few", (*TEST, "--set", "data.names=three.txt"), ("three.txt: 3 class names, expected 19",)),

@@ -94,6 +94,29 @@ RECIPES = [
         "    filter_fn: 'lambda epoch, loader: True'\n",
         "callbacks.x: filter_fn is run as python code",
     ),
+    recipe_file("no callback", "callbacks: {x: {_target_: torch.nn.ReLU}}", "my.yml: callbacks.x: expected a callback"),
+    recipe_file("half a callback", "callbacks: {poly_lr: {_mode_: partial}}", "callbacks.poly_lr: _mode_: partial"),
+    recipe_file(
+        "no network",
+        "model: {_target_: torch.optim.SGD, params: []}",
+        "my.yml: model: expected a torch.nn.Module, torch.optim.SGD is none",
+        words=("run", "--config", "toy/pspnet50", "my.yml"),
+    ),
+    recipe_file("no optimiser", "optimizer: {_target_: torch.nn.ReLU, lr: 1}", "my.yml: optimizer"),
+    recipe_file(
+        "no criterion", "criterion: {_target_: torch.nn.ReLU}", "criterion: torch.nn.ReLU does not take logits"
+    ),
+    recipe_file(
+        "no transform",
+        "augmentation: {steps: {crop: {_target_: torch.nn.ReLU}}}",
+        "my.yml: augmentation.steps.crop: torch.nn.ReLU does not take image and label",
+    ),
+    recipe_file(
+        "an order of nodes", "augmentation: {order: [{_target_: torch.nn.ReLU}]}", "my.yml: augmentation.order: "
+    ),
+    recipe_file("a protocol of mappings", "protocol: {name: {a: 1}}", "my.yml: protocol.name: "),
+    recipe_file("a base of a very long name", f"base: {'n' * 5000}", "my.yml: base: no such file "),
+    Case("recipe: a very long name", ("run", "--config", "n" * 5000), ("nnn: no such config",)),
     Case("recipe: a folder", ("run", "--config", "city"), ("city: no such config",)),
     Case(
         "recipe: a terminal's sequence in its name",

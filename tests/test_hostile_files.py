@@ -113,13 +113,29 @@ def test_names_without_a_name(image):
         output_name(image)
 
 
-def test_lists_are_read_as_the_reference_reads_them(tmp_path):
-    """An absolute path stays and `..` is followed: a list only says what is read, never what is written."""
-    (tmp_path / "list.txt").write_text("/etc/passwd ../label.png\n/dev/zero /dev/null\n")
-    pairs = make_dataset("val", str(tmp_path / "root"), tmp_path / "list.txt")
-    assert pairs[0] == ("/etc/passwd", str(tmp_path / "root" / "../label.png"))
-    with pytest.raises(DataError, match="no such file"):
-        check_list(pairs)
+def test_a_list_does_not_leave_its_folder(tmp_path):
+    """Reading one follows the reference, which takes any path; the check before every run does not."""
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (tmp_path / "label.png").write_bytes(b"x")
+    (root / "in.png").write_bytes(b"x")
+    (root / "link.png").symlink_to(tmp_path / "label.png")
+    path = tmp_path / "list.txt"
+    for line, outside in (
+        ("/etc/passwd in.png", "/etc/passwd"),
+        ("in.png ../label.png", f"{root}/../label.png"),
+        (f"in.png {root}x/a.png", f"{root}x/a.png"),
+        ("/dev/zero /dev/null", "/dev/zero"),
+    ):
+        path.write_text(f"in.png in.png\n{line}\n")
+        pairs = make_dataset("val", str(root), path)
+        with pytest.raises(DataError, match=r"list\.txt, line 2: .* leaves the data root") as error:
+            check_list(pairs, path, root)
+        assert f"line 2: {outside} leaves" in str(error.value)
+    path.write_text(f"in.png {root}/in.png\nlink.png a/../in.png\n")
+    check_list(make_dataset("val", str(root), path), path, root)
+    path.write_text(f"{root}/in.png {tmp_path}/label.png\n")
+    check_list(make_dataset("val", "/", path), path, "/")
     with pytest.raises(DataError, match="/etc/passwd: damaged, or in no image format"):
         read_image("/etc/passwd")
 

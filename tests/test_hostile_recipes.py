@@ -232,6 +232,7 @@ def test_trust_lifts_the_list_for_one_package():
         ("a: &a {b: *a}\n", "an alias inside of what it stands for"),
         ("x" * 300_000, "300000 characters"),
     ],
+    ids=("aliases", "merges", "lists", "mappings", "lines", "ring", "long"),
 )
 def test_yaml_that_grows_is_refused(text, message, tmp_path):
     path = tmp_path / "x.yml"

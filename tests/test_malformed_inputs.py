@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from bad_input_place import assert_refused, furnish, tree
 from malformed_inputs import CASES
+from malformed_labs import furnish_labs
 from malformed_making import furnish_results
 from toy_runs import catalyst_dl
 
@@ -20,6 +21,7 @@ def template(toy_city, tmp_path_factory):
     try:
         furnish(toy_city)
         furnish_results()
+        furnish_labs()
     finally:
         os.chdir(before)
     return folder
@@ -43,9 +45,23 @@ def test_malformed(case, place, capsys):
     assert not Path("ran").exists()
 
 
-def test_the_corpus_is_large_and_every_command_is_in_it():
-    assert len(CASES) >= 80
+def test_the_corpus_has_at_least_250_cases_and_every_command_is_in_it():
+    assert len(CASES) >= 250
+    assert all(case.parts and isinstance(case.parts, tuple) and all(case.parts) for case in CASES)
     assert len({case.name for case in CASES}) == len(CASES)
-    assert {"prepare", "browse", "run", "test", "evaluate", "scores", "submit", "weights", "demo", "report"} <= {
-        case.words[0] for case in CASES
-    }
+    assert {
+        "prepare",
+        "browse",
+        "run",
+        "test",
+        "evaluate",
+        "scores",
+        "submit",
+        "weights",
+        "demo",
+        "report",
+        "lint",
+        "diff",
+        "ab",
+        "ladder",
+    } <= {case.words[0] for case in CASES}

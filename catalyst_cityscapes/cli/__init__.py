@@ -1,6 +1,7 @@
 """`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2; a run that had to stop has a
 code of its own."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,10 @@ def _exit_in_one_line() -> Iterator[None]:
         message, code = one_line(error), error.exit_code
         # All processes stop for the same reason, but each lost another one at a step of its own.
         is_told = is_main() or isinstance(error, LostProcessError)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        message = printable(f"{str(error.filename)[:60]}...: this name is too long for a file")
     except click.UsageError as error:
         message = f"{printable(' '.join(error.format_message().split()))} (--help shows the usage)"
     except KeyboardInterrupt:

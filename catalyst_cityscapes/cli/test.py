@@ -206,7 +206,7 @@ def score_checkpoint(
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     pairs = make_dataset("val", data.root, data.val_list)[:limit]
-    check_list(pairs, data.val_list)
+    check_list(pairs, data.val_list, data.root)
     protocol = protocol_of(recipe, pairs)
     label_ids = []
     if protocol.scorer != "semseg":
@@ -256,7 +256,7 @@ def predict_test_split(
         raise InputError("data.test_list: not set; it names the test images, one a line: --set data.test_list=FILE")
     colors = load_colors(data.colors, data.classes)
     pairs = make_dataset("test", data.root, data.test_list)[:limit]
-    check_list(pairs, data.test_list)
+    check_list(pairs, data.test_list, data.root)
     protocol = protocol_of(recipe, pairs)
     network, epoch = build_for_test(recipe, checkpoint, device)
     output = output or _output_folder(checkpoint, epoch, "test", protocol)

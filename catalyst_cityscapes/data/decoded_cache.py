@@ -142,7 +142,7 @@ def _read_header(path: Path) -> dict[str, Any] | None:
             header = json.loads(file.read(HEADER_BYTES))
             expected = HEADER_BYTES + BYTES_PER_PIXEL * header["height"] * header["width"]
             return header if os.fstat(file.fileno()).st_size == expected else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -32,7 +32,7 @@ class CachedSemData(SemData):
         cache: str | Path,
     ) -> None:
         super().__init__(split, data_root, data_list, transform, classes, ignore_label)
-        check_list(self.data_list, data_list)
+        check_list(self.data_list, data_list, data_root)
         with shown_progress() as progress:
             self.entries = open_cache(cache, self.data_list, classes, ignore_label, progress=progress)
 
@@ -60,5 +60,5 @@ def image_set(
     if use_cache and data.cache is not None:
         return CachedSemData(split, data.root, data_list, transform, data.classes, data.ignore_index, data.cache)
     images = SemData(split, data.root, data_list, transform, data.classes, data.ignore_index)
-    check_list(images.data_list, data_list)
+    check_list(images.data_list, data_list, data.root)
     return images

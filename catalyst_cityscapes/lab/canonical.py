@@ -94,7 +94,7 @@ def identity(recipe: Recipe, trusted: Sequence[str] = ()) -> str:
 
 def present_steps(augmentation: dict[str, Any]) -> list[str]:
     """The `order` of an augmentation without the names that have no step."""
-    return [name for name in augmentation.get("order") or () if (augmentation["steps"].get(name)) is not None]
+    return [name for name in augmentation.get("order") or () if augmentation["steps"].get(name) is not None]
 
 
 def write_defaults(content: dict[str, Any], trusted: Sequence[str] = ()) -> None:

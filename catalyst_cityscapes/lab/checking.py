@@ -64,7 +64,7 @@ def _check_components(recipe: Recipe) -> None:
             f"sampling.batch_size: {sampling.batch_size} leaves no full batch of {len(samples)} images in "
             f"{data.train_list}; make it smaller, or set sampling.drop_last: false"
         )
-    check_list(make_dataset("val", data.root, data.val_list), data.val_list)
+    check_list(make_dataset("val", data.root, data.val_list), data.val_list, data.root)
     if recipe.validation.every:
         validation_set(recipe)
 

@@ -1,6 +1,7 @@
 """From files and `--set` to one merged and checked recipe; the origin of each value is kept for messages."""
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def find_config(name: str) -> Path:
     """A config by path, or by its name below `catalyst_cityscapes/configs`, with or without `.yml`."""
     path = Path(name)
     for candidate in (path, CONFIGS / name, CONFIGS / f"{name}.yml"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     shipped = {str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml")}
     wanted = "/".join(path.parts[-2:]).removesuffix(".yml") + ".yml"
@@ -147,7 +148,7 @@ def read_with_base(path: Path, name: str, below: tuple[Path, ...] = ()) -> list[
     if base is None:
         return [Source(name, content)]
     base_path = path.parent / str(base)
-    if not base_path.is_file():
+    if not os.path.isfile(base_path):
         beside = sorted(p.name for p in base_path.parent.glob("*.yml"))
         raise InputError(f"{name}: base: no such file {base_path}{did_you_mean(base_path.name, beside)}")
     if base_path.resolve() in (path.resolve(), *below):

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
+from catalyst_cityscapes.recipe.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError, did_you_mean
 from semseg_ref.unpickling import no_pickled_code
@@ -128,8 +129,13 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
         section = getattr(recipe, name)
         for path, mapping in walk_mappings(section, (name,)):
             _check_special_keys(path, mapping, error_at)
-        for path, node in walk_nodes(section, (name,)):
-            _check_node(path, node, error_at, trusted)
+        targets = [
+            (path, node, _check_node(path, node, error_at, trusted)) for path, node in walk_nodes(section, (name,))
+        ]
+        # Afterwards, so that a node where none may be is refused for what it names, if that is worse.
+        for path, node, target in targets:
+            if target.__module__.startswith(OWN_PACKAGES):
+                _check_types(path, node, target, error_at)
 
 
 def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt) -> None:
@@ -151,7 +157,7 @@ def refused_argument(target: Callable, arguments: Iterable[str]) -> str | None:
     return None
 
 
-def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: Sequence[str]) -> None:
+def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: Sequence[str]) -> Callable:
     if not isinstance(node["_target_"], str):
         raise error_at((*path, "_target_"), f"expected a dotted name, got {node['_target_']!r}")
     try:
@@ -164,7 +170,7 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
     try:
         parameters = inspect.signature(target).parameters
     except ValueError:  # built-in callables without a signature are checked when they are built
-        return
+        return target
     arguments = [key for key in node if key not in NODE_KEYS]
     names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -181,15 +187,17 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
         required = parameters[name].default is inspect.Parameter.empty
         if required and name not in arguments and name not in supplied and node.get("_mode_") != "partial":
             raise error_at(path, f"missing argument '{name}' of {node['_target_']}")
-    if target.__module__.startswith(OWN_PACKAGES):
-        _check_types(path, node, target, error_at)
+    problem = kind_problem(path, node, target)
+    if problem:
+        raise error_at(path, problem)
+    return target
 
 
 def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
     # Of our own components only: other projects' annotations are often narrower or wider than their code.
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for key, value in node.items():
-        if key not in hints or any(True for _ in walk_nodes(value)):
+        if key not in hints or (any(True for _ in walk_nodes(value)) and not is_plain(hints[key])):
             continue
         try:
             # As JSON, since a strict check of python values would refuse YAML's lists where a tuple is asked for.

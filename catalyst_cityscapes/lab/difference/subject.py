@@ -59,7 +59,7 @@ def missing_data(recipe: Recipe) -> str | None:
     data = recipe.data
     for split, name in (("train", data.train_list), ("val", data.val_list)):
         try:
-            check_list(make_dataset(split, data.root, name), name)
+            check_list(make_dataset(split, data.root, name), name, data.root)
         except DataError as error:
             if "no such" not in str(error):
                 raise

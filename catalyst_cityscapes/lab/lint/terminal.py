@@ -1,23 +1,25 @@
 """Findings in the terminal, grouped by severity."""
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from catalyst_cityscapes.lab.lint.finding import SEVERITIES
 from catalyst_cityscapes.lab.lint.report import Report
 from catalyst_cityscapes.lab.lint.table import THEMES
+from catalyst_cityscapes.report.table import plain
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def print_report(report: Report, console: Console) -> None:
     """Prints the measured numbers, then each finding with its evidence and its mend, and the count."""
-    numbers = Table(title=f"{report.name}, measured for {report.processes} processes", show_header=False, box=None)
+    numbers = Table(
+        title=f"{plain(report.name)}, measured for {report.processes} processes", show_header=False, box=None
+    )
     numbers.add_column(style="dim", no_wrap=True)
     numbers.add_column(overflow="fold")
     for heading, text in report.facts:
-        numbers.add_row(heading, escape(text))
+        numbers.add_row(heading, plain(text))
     console.print(numbers)
     for severity in SEVERITIES:
         findings = [finding for finding in report.findings if finding.severity == severity]
@@ -31,11 +33,11 @@ def print_report(report: Report, console: Console) -> None:
             table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 1, 0, 0))
             table.add_column(style="dim", no_wrap=True)
             table.add_column(overflow="fold")
-            table.add_row("  found", escape(finding.evidence))
-            table.add_row("  mend", escape(finding.mend))
+            table.add_row("  found", plain(finding.evidence))
+            table.add_row("  mend", plain(finding.mend))
             console.print(table)
     for why in report.skipped:
-        console.print(f"\nnot asked: {escape(why)}", highlight=False)
+        console.print(f"\nnot asked: {plain(why)}", highlight=False)
     if report.allowed:
         names = ", ".join(dict.fromkeys(finding.rule for finding in report.allowed))
         console.print(f"\nallowed: {names}", highlight=False)

@@ -1,0 +1,61 @@
+"""What a node of a recipe has to be, by its place: a callback, a network, something that takes image and label."""
+
+import inspect
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+from catalyst.core.callback import ICallback
+from torch import nn
+from torch.optim import Optimizer
+
+BASES = {"model": (nn.Module, "a torch.nn.Module"), "optimizer": (Optimizer, "a torch.optim.Optimizer")}
+PAIRS = {"augmentation": "image and label", "criterion": "logits and labels"}
+PLAIN = (str, int, float, bool, type(None))
+
+
+def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | None:
+    """Why a node cannot do what its place in the recipe asks for, None where it can or where nobody can tell.
+
+    Functions are believed: what they return is known only when they are called.
+
+    Args:
+        path: key path of the node.
+        node: the node.
+        target: what its `_target_` stands for.
+    """
+    is_callback = path[0] == "callbacks" and len(path) == 2
+    is_step = path[:2] == ("augmentation", "steps") and len(path) == 3
+    if not (is_callback or is_step or len(path) == 1):
+        return None
+    if node.get("_mode_") == "partial":
+        return "_mode_: partial builds a function, and this place needs what it returns; leave it out"
+    if not inspect.isclass(target):
+        return None
+    name = node["_target_"]
+    if is_callback:
+        return None if issubclass(target, ICallback) else f"expected a callback of Catalyst, {name} is none"
+    if path[0] in BASES:
+        base, what = BASES[path[0]]
+        return None if issubclass(target, base) else f"expected {what}, {name} is none"
+    return None if _takes_two(target) else f"{name} does not take {PAIRS[path[0]]}"
+
+
+def _takes_two(target: type) -> bool:
+    call = target.forward if issubclass(target, nn.Module) else getattr(target, "__call__", None)  # noqa: B004
+    if not inspect.isfunction(call):
+        return False
+    try:
+        inspect.signature(call).bind("self", "first", "second")
+    except TypeError:
+        return False
+    return True
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether a type hint allows text, numbers and lists of them only, so that no node can stand there."""
+    if hint in PLAIN or get_origin(hint) is Literal:
+        return True
+    parts = [part for part in get_args(hint) if part is not ...]
+    is_list = get_origin(hint) in (list, tuple, Sequence, Union, types.UnionType)
+    return is_list and bool(parts) and all(map(is_plain, parts))
