@@ -18,7 +18,7 @@ from toy_runs import child_environment, toy_settings
 
 from catalyst_cityscapes.data import decoded_cache
 from catalyst_cityscapes.data.augmentation import CropFirst, Pipeline
-from catalyst_cityscapes.data.decoded_cache import HEADER_BYTES, Entry, open_cache
+from catalyst_cityscapes.data.decoded_cache import HEADER_BYTES, MADE, Entry, open_cache
 from catalyst_cityscapes.data.image_set import CachedSemData
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -145,11 +145,22 @@ def damage_header(path):
     path.write_bytes(content)
 
 
+def change_header(**changes):
+    def harm(path):
+        content = path.read_bytes()
+        header = {**json.loads(content[:HEADER_BYTES]), **changes}
+        header = {name: value for name, value in header.items() if value is not None}
+        path.write_bytes(json.dumps(header).encode().ljust(HEADER_BYTES) + content[HEADER_BYTES:])
+
+    return harm
+
+
 @pytest.mark.parametrize(
     "harm",
     [
         damage_pixel,
         damage_header,
+        *(change_header(**{name: value}) for name in MADE for value in (None, [1])),
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(b""),
         lambda path: path.unlink(),

@@ -31,6 +31,8 @@ from semseg_ref.errors import DataError, InputError
 
 FORMAT = 1
 HEADER_BYTES = 4096
+MADE = {"height": int, "width": int, "checksum": str, "written": int}
+"""What only the decoded sample tells, in a file's header."""
 BYTES_PER_PIXEL = 4
 SUFFIX = ".decoded"
 DRAFT_SUFFIX = ".draft"
@@ -140,6 +142,8 @@ def _read_header(path: Path) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
             header = json.loads(file.read(HEADER_BYTES))
+            if {name: type(header[name]) for name in MADE} != MADE:
+                return None
             expected = HEADER_BYTES + BYTES_PER_PIXEL * header["height"] * header["width"]
             return header if os.fstat(file.fileno()).st_size == expected else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
