@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
+from semseg_ref.distributed import join_processes
 from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -58,8 +59,10 @@ class SegmentationEngine(Engine):
         # On GPUs a watchdog thread aborts the process when the time is up, without a word of the step. The agreement of
         # all processes goes over the CPUs with the shorter time, so that it speaks first.
         timeout = timedelta(minutes=timeout_minutes if cpu else timeout_minutes + 1)
-        super().__init__(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)])
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if world_size > 1 and not distributed.is_initialized():
+            join_processes("gloo" if cpu else "nccl", timeout)
+        super().__init__(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)])
         if self.num_processes != world_size:
             raise OptionError(
                 f"torchrun started {world_size} processes, but the engine sees {self.num_processes}; "

@@ -24,6 +24,7 @@ from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -192,9 +193,9 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
-        self._checkpoint = None
+        self._checkpoint, notes = None, []
         if self.resume is not None:
-            self._checkpoint = read_training_state(self, self.resume, self._allow_changed)
+            self._checkpoint, notes = read_training_state(self, self.resume, self._allow_changed)
             if self.recipe.experiment.seed is None:
                 self._catalyst_seed = self._checkpoint.get("catalyst_seed", self._catalyst_seed)
         super().on_experiment_start(runner)
@@ -204,6 +205,8 @@ class SegmentationRunner(dl.SupervisedRunner):
             self._take_up(self._checkpoint)
         for callback in self._with("check_before_run"):
             callback.check_before_run(self)
+        for note in notes:
+            warn(note)
         if self.engine.is_main_process:
             self._prepare()
             self.loggers = {"tensorboard": TensorboardLogger(str(self.logdir / "tensorboard"), log_batch_metrics=False)}

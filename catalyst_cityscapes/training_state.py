@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.checkpoint import check_training_state
@@ -102,8 +101,10 @@ def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -
     loader.sampler.start_at(start * loader.batch_size, state["order"], lambda: set_random_state(state["random"]))
 
 
-def read_training_state(runner: "SegmentationRunner", path: Path, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """A checkpoint's content, when this run can go on from it; tells what differs.
+def read_training_state(
+    runner: "SegmentationRunner", path: Path, allowed: tuple[str, ...]
+) -> tuple[dict[str, Any], list[str]]:
+    """A checkpoint's content, when this run can go on from it, and what a person should know of what differs.
 
     Raises:
         CheckpointError: damaged, no training state, of another recipe, or of another number of processes in the
@@ -117,9 +118,7 @@ def read_training_state(runner: "SegmentationRunner", path: Path, allowed: tuple
     notes += _check_processes(content, runner.engine.num_processes, path)
     before, now = content.get("versions", {}), versions()
     notes += [f"{name} was {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
-    for note in notes:
-        warn(f"{path}: {note}")
-    return content
+    return content, [f"{path}: {note}" for note in notes]
 
 
 def _check_processes(content: dict[str, Any], world_size: int, path: Path) -> list[str]:

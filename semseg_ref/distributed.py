@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -42,8 +43,30 @@ def start_processes() -> Processes:
     else:
         device = torch.device("cpu")
     if world_size > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        join_processes("nccl" if device.type == "cuda" else "gloo")
     return Processes(rank, world_size, device)
+
+
+def join_processes(backend: str, timeout: timedelta | None = None) -> None:
+    """Finds the other processes of torchrun's present attempt.
+
+    torchrun keeps one store for all its restarts, and a process that starts first would find the addresses that the
+    attempt before has left there (https://github.com/pytorch/pytorch/issues/135712). So each attempt has its own keys.
+
+    Args:
+        backend: `nccl` or `gloo`.
+        timeout: how long a process waits for the others; None is torch's default.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        distributed.init_process_group(backend, timeout=timeout)
+        return
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    waiting = {} if timeout is None else {"timeout": timeout}
+    store = distributed.TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False, **waiting
+    )
+    own = distributed.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=world_size, timeout=timeout)
 
 
 def stop_processes() -> None:

@@ -183,6 +183,7 @@ def loop_state(model: nn.Module, batches: int) -> SimpleNamespace:
     return SimpleNamespace(
         engine=engine, network=model, optimizer=torch.optim.SGD(model.parameters(), lr=1.0), is_train_loader=True,
         train_batches=batches, epoch_step=1, batch_metrics={}, optimizer_stepped=False, optimizer_steps=0,
+        skip_batch=False,
     )  # fmt: skip
 
 

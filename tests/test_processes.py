@@ -18,6 +18,7 @@ import pytest
 import torch
 from recipes import single_thread
 from test_resume import LOGS, STATE
+from torch import distributed
 from toy_runs import (
     CONFIG,
     SMALL,
@@ -183,6 +184,24 @@ def test_a_killed_process_ends_the_run_and_torchrun_starts_it_again(toy_city, wo
         status, errors = finish(process)
     assert status == 0, errors[-3000:]
     assert_same_runs(uninterrupted, workdir / "run")
+
+
+def test_a_restart_does_not_find_the_addresses_of_the_attempt_before():
+    """The second attempt's process 1 looks for process 0 before that one is there (pytorch#135712)."""
+    agent = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    code = (
+        "import os, sys, time\nfrom semseg_ref.distributed import start_processes\n"
+        "time.sleep(float(sys.argv[1]))\nstart_processes()\nos._exit(0)"
+    )
+    for attempt in (0, 1):
+        started = []
+        for rank in (0, 1):
+            shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(agent.port)}
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RESTART_COUNT": str(attempt)}
+            environment = {**child_environment(), **shared, **own, "TORCHELASTIC_USE_AGENT_STORE": "True"}
+            delay = "3" if rank == 0 and attempt == 1 else "0"
+            started.append(subprocess.Popen([sys.executable, "-c", code, delay], env=environment))
+        assert [process.wait(timeout=120) for process in started] == [0, 0]
 
 
 def test_a_process_that_hangs_is_given_up_with_the_step(toy_city, workdir):

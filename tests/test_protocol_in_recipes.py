@@ -213,8 +213,8 @@ def test_official_protocol_checks_the_ground_truth_before_it_predicts(run_folder
         "label.png": "the official scorer is Cityscapes' own",
         "bonn_000000_000019_gtFine_labelTrainIds.png": "bonn_000000_000019_gtFine_labelIds.png: no such file",
     }.items():
-        Path("list.txt").write_text(f"{image} {tmp_path / name}\n")
-        recipe = recipe_of(city, "protocol={name: official}", "data.val_list=list.txt")
+        Path("list.txt").write_text(f"{city / image} {tmp_path / name}\n")
+        recipe = recipe_of(city, "protocol={name: official}", "data.val_list=list.txt", "data.root=/")
         with pytest.raises(DataError, match=message):
             score_checkpoint(recipe, Path("run/model/last.pth"), Path("out"), device="cpu")
     assert not Path("out").exists()
