@@ -190,8 +190,8 @@ def test_a_restart_does_not_find_the_addresses_of_the_attempt_before():
     """The second attempt's process 1 looks for process 0 before that one is there (pytorch#135712)."""
     agent = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     code = (
-        "import os, sys, time\nfrom semseg_ref.distributed import start_processes\n"
-        "time.sleep(float(sys.argv[1]))\nstart_processes()\nos._exit(0)"
+        "import os, sys, time\nfrom torch import distributed\nfrom semseg_ref.distributed import start_processes\n"
+        "time.sleep(float(sys.argv[1]))\nstart_processes()\ndistributed.barrier()\ntime.sleep(1)\nos._exit(0)"
     )
     for attempt in (0, 1):
         started = []
