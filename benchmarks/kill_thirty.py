@@ -10,7 +10,6 @@ line a trial and the counts, appends a row to benchmarks/results/kill_<machine>.
 equal.
 """
 
-import csv
 import os
 import platform
 import random
@@ -32,12 +31,12 @@ from toy_runs import (  # noqa: E402
     CONFIG,
     SMALL,
     SMALL_PACKAGE,
-    TRAINING_STATE,
-    assert_same_checkpoints,
+    assert_same_runs,
     catalyst_dl,
     toy_settings,
 )
 
+from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
 from catalyst_cityscapes.checkpoint_folder import resumable  # noqa: E402
 from catalyst_cityscapes.cli import run as _run  # noqa: E402, F401 - imported before the forks
 from catalyst_cityscapes.data.toy_city import build_toy_city  # noqa: E402
@@ -46,8 +45,7 @@ from semseg_ref.checkpoint_integrity import check_integrity  # noqa: E402
 
 SECONDS_TO_END = 60
 SECONDS_TO_RUN = 300
-LOGS = ("iterations.csv", "metrics.csv")
-STATE = (*TRAINING_STATE, "callbacks", "recipe", "seed")
+RESULTS = Path(__file__).parent / "results" / f"kill_{platform.machine()}-cpu.csv"
 
 
 def free_port() -> int:
@@ -116,27 +114,12 @@ def interrupt(ids: list[int], folder: Path, which: int, seconds: float, in_write
 
 
 def differences(whole: Path, run: Path) -> list[str]:
-    """What is not bit by bit the same in two run folders."""
-    found = []
-    for name in ("last", "best"):
-        try:
-            assert_same_checkpoints(whole / "model" / f"{name}.pth", run / "model" / f"{name}.pth", STATE)
-        except (AssertionError, RuntimeError) as error:
-            found.append(f"{name}.pth {error}")
-    found += [log for log in LOGS if (whole / log).read_bytes() != (run / log).read_bytes()]
-    names = [sorted(path.name for path in (folder / "model").iterdir()) for folder in (whole, run)]
-    return found + ([f"files {names[1]}"] if names[0] != names[1] else [])
-
-
-def append(row: dict) -> None:
-    path = Path(__file__).parent / "results" / f"kill_{platform.machine()}-cpu.csv"
-    path.parent.mkdir(exist_ok=True)
-    is_new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    """The first thing that is not bit by bit the same in two run folders, if any."""
+    try:
+        assert_same_runs(whole, run)
+    except (AssertionError, OSError, RuntimeError) as error:
+        return [f"{type(error).__name__} {error}"]
+    return []
 
 
 @click.command()
@@ -210,7 +193,7 @@ def main(kills: int, processes: int, signal_name: str, seed: int, workers: int, 
         f"a checkpoint, {row['within_epoch']} went on within an epoch, {row['early']} had no checkpoint yet"
     )
     if record:
-        append(row)
+        append_row(RESULTS, row)
     sys.exit(0 if row["equal"] == row["kills"] else 1)
 
 

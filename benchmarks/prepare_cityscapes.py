@@ -10,7 +10,6 @@ the images, writes the lists and a manifest with checksums. The label images of 
 medians and their ratio, and appends a row to benchmarks/results/prepare_cityscapes_<machine>.csv.
 """
 
-import csv
 import os
 import platform
 import resource
@@ -26,6 +25,7 @@ import click
 import numpy as np
 from PIL import Image
 
+from catalyst_cityscapes.bench.turns import append_row
 from catalyst_cityscapes.data.preparation.files import visible
 from catalyst_cityscapes.data.toy_city import build_toy_city
 
@@ -113,14 +113,8 @@ def main(images: int, height: int, width: int, workers: int, turns: int, folder:
             "load": round(os.getloadavg()[0], 1),
         }
     click.echo("\n".join(f"{name}: {value}" for name, value in row.items()))
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"prepare_cityscapes_{platform.node()}.csv"
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(path, row)
     click.echo(f"appended to {path}")
 
 

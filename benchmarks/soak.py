@@ -8,7 +8,6 @@ percent of their mean. Then a second run gets Ctrl-C (SIGINT to its whole group,
 and processes and shared memory that outlive it are counted. Appends a row to benchmarks/results/soak_<machine>.csv.
 """
 
-import csv
 import os
 import platform
 import signal
@@ -30,6 +29,7 @@ import torch  # noqa: E402
 from catalyst.core.callback import Callback, CallbackOrder  # noqa: E402
 from toy_runs import CONFIG, SMALL, SMALL_PACKAGE, console_command, toy_settings  # noqa: E402
 
+from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
 from catalyst_cityscapes.data.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.engine import close_processes  # noqa: E402
 from catalyst_cityscapes.recipe.loading import load_recipe  # noqa: E402
@@ -152,14 +152,7 @@ def main(steps: int, workers: int) -> None:
     }
     for key, value in row.items():
         print(f"{key:24s} {value}")
-    path = Path(__file__).parent / "results" / f"soak_{platform.machine()}-cpu.csv"
-    path.parent.mkdir(exist_ok=True)
-    is_new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(Path(__file__).parent / "results" / f"soak_{platform.machine()}-cpu.csv", row)
     is_flat = max(row["rss_growth_percent"], row["files_growth_percent"]) < 1
     sys.exit(0 if is_flat and not processes and not pieces else 1)
 

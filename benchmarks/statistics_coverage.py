@@ -7,13 +7,13 @@ Writes benchmarks/results/statistics_coverage_{seeds,images,false_positives,powe
 docs/statistics.md. Seeded: the same numpy and scipy give the same files.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 from interval_candidates import image_candidates, seed_candidates
 
+from catalyst_cityscapes.bench.turns import write_rows
 from catalyst_cityscapes.lab.statistics import (
     holm,
     paired_t_test,
@@ -44,6 +44,17 @@ WORLDS = {
 }
 
 
+def coverage(method, above, below, experiments):
+    """How often an interval held the truth, and on which side it missed it."""
+    return {
+        "method": method,
+        "experiments": experiments,
+        "coverage": round(1 - (above + below) / experiments, 4),
+        "missed_low": round(above / experiments, 4),
+        "missed_high": round(below / experiments, 4),
+    }
+
+
 def seeds_part(experiments=20000, chunk=2000, resamples=999):
     """Coverage of every interval over seeds."""
     rows = []
@@ -57,18 +68,8 @@ def seeds_part(experiments=20000, chunk=2000, resamples=999):
                     found = [(low > 0).sum(), (high < 0).sum(), np.median((high - low) / case_sd(case))]
                     counts[name] = counts.get(name, np.zeros(3)) + found
             for name, (above, below, width) in counts.items():
-                rows.append(
-                    {
-                        "noise": noise,
-                        "seeds": seeds,
-                        "method": name,
-                        "experiments": experiments,
-                        "coverage": round(1 - (above + below) / experiments, 4),
-                        "missed_low": round(above / experiments, 4),
-                        "missed_high": round(below / experiments, 4),
-                        "median_width_in_sd": round(width / (experiments // chunk), 3),
-                    }
-                )
+                row = {"noise": noise, "seeds": seeds, **coverage(name, above, below, experiments)}
+                rows.append({**row, "median_width_in_sd": round(width / (experiments // chunk), 3)})
     return rows
 
 
@@ -96,18 +97,8 @@ def images_part(experiments=4000, resamples=999, pool=20000, same_draws=20):
                         missed = [low > pool_world.truth, high < pool_world.truth, high - low]
                         counts[name] = counts.get(name, np.zeros(3)) + missed
             for name, (above, below, width) in counts.items():
-                rows.append(
-                    {
-                        "images_like": world,
-                        "images": images,
-                        "method": name,
-                        "experiments": experiments,
-                        "coverage": round(1 - (above + below) / experiments, 4),
-                        "missed_low": round(above / experiments, 4),
-                        "missed_high": round(below / experiments, 4),
-                        "mean_width_points": round(100 * width / experiments, 3),
-                    }
-                )
+                row = {"images_like": world, "images": images, **coverage(name, above, below, experiments)}
+                rows.append({**row, "mean_width_points": round(100 * width / experiments, 3)})
             print(f"images: {world}, {images} done", file=sys.stderr, flush=True)
     return rows
 
@@ -188,10 +179,7 @@ def main(wanted):
     for name in wanted or PARTS:
         rows = PARTS[name]()
         path = RESULTS / f"statistics_coverage_{name}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(path, rows)
         print(f"\n{path.name}\n")
         if name == "seeds":
             print(table(rows, ("noise", "seeds"), ("method",), "coverage"))

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
-from semseg_ref.distributed import join_processes
+from semseg_ref.distributed import all_reduce_sum, join_processes, stop_processes
 from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -75,9 +75,7 @@ class SegmentationEngine(Engine):
 
     def sum_reduce(self, *tensors: torch.Tensor) -> None:
         """Sums each tensor over all processes, in place."""
-        if self.num_processes > 1:
-            for tensor in tensors:
-                distributed.all_reduce(tensor)
+        all_reduce_sum(*tensors)
 
     def broadcast(self, *tensors: torch.Tensor) -> None:
         """Gives every process the main one's values, in place."""
@@ -130,5 +128,4 @@ def close_processes() -> None:
     """Leaves the process group and forgets accelerate's state, so that another engine can be built in this process."""
     AcceleratorState._reset_state(reset_partial_state=False)
     PartialState._reset_state()
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    stop_processes()

@@ -203,6 +203,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
         if self._checkpoint is not None:
             self._take_up(self._checkpoint)
+            self._checkpoint = None  # weights and momenta are not needed twice
         for callback in self._with("check_before_run"):
             callback.check_before_run(self)
         for note in notes:
@@ -220,6 +221,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.epoch_step, self.batches_done = checkpoint["epoch"], checkpoint.get("batches", 0)
         self.engine.require_same(self.epoch_step, self.batches_done, what=f"--resume {self.resume}")
         if self.batches_done:
+            self._trained = checkpoint.get("train_metrics")
             # A number of processes that changed is refused, so each of them has its part.
             self._part = checkpoint["processes"][self.engine.process_index]
             restore_buffers(self, self._part["buffers"])
@@ -319,7 +321,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def _run_epoch(self) -> None:
         every, loaders = self.recipe.validation.every, self.loaders
-        trained = self._checkpoint.get("train_metrics") if self.batches_done else None
+        trained = self._trained if self.batches_done else None
         chosen = dict(loaders)
         if every and self.epoch_step % every and self.epoch_step != self.num_epochs:
             del chosen["valid"]

@@ -67,14 +67,21 @@ def process_state(runner: "SegmentationRunner") -> dict[str, Any]:
     Its batch statistics too: those of the next training step are the main process's, but validation uses each
     process's own.
     """
-    callbacks = {name: c.loader_state() for name, c in runner.callbacks.items() if hasattr(c, "loader_state")}
+    callbacks = {
+        name: _on("cpu", c.loader_state()) for name, c in runner.callbacks.items() if hasattr(c, "loader_state")
+    }
     leaves_draws = runner.streams is None or data_streams(runner.recipe) is None
     return {
         "callbacks": callbacks,
-        "buffers": {} if runner.engine.is_main_process else dict(runner.network.named_buffers()),
+        "buffers": {} if runner.engine.is_main_process else _on("cpu", dict(runner.network.named_buffers())),
         "random": random_state() if leaves_draws else None,
         "order": list(runner.train_loader.sampler.order) if leaves_draws else None,
     }
+
+
+def _on(device: torch.device | str, values: dict[str, Any]) -> dict[str, Any]:
+    # Sent to the main process as they are, tensors of other GPUs would open contexts there.
+    return {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in values.items()}
 
 
 def restore_buffers(runner: "SegmentationRunner", buffers: dict[str, torch.Tensor]) -> None:
@@ -88,10 +95,7 @@ def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -
     """Takes `process_state` up again, after the loader's callbacks were started and before its first batch."""
     for name, values in state["callbacks"].items():
         if name in runner.callbacks and hasattr(runner.callbacks[name], "load_loader_state"):
-            values = {
-                key: v.to(runner.engine.device) if isinstance(v, torch.Tensor) else v for key, v in values.items()
-            }
-            runner.callbacks[name].load_loader_state(values)
+            runner.callbacks[name].load_loader_state(_on(runner.engine.device, values))
     if state["random"] is None:
         return
     # Once so that loader processes do not repeat the draws of the epoch's beginning, and once more because starting

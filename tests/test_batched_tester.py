@@ -19,7 +19,7 @@ from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import DeviceMap, decide_planes
 from catalyst_cityscapes.testing.folder import Labels, check_tester
 from catalyst_cityscapes.testing.folder import test_images as run_test
-from catalyst_cityscapes.testing.predictor import Predictor, predict_classes
+from catalyst_cityscapes.testing.predictor import Predictor
 from catalyst_cityscapes.testing.resizing import has_opencv_bits, resize_planes
 from catalyst_cityscapes.testing.shares import in_shares
 from catalyst_cityscapes.weights import recipe_network
@@ -320,7 +320,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_good(tmp_path):
     image, model = rec_image(1, 45, 90), Narrow(2)
     predictor = Predictor(model, PROTOCOL, "fast", batch=10)
     found = predictor.predict(image)
-    np.testing.assert_array_equal(found.decide()[0].numpy(), predict_classes(ContextNet(), image, PROTOCOL, "fast"))
+    expected = Predictor(ContextNet(), PROTOCOL, "fast").predict(image).decide()[0]
+    np.testing.assert_array_equal(found.decide()[0].numpy(), expected.numpy())
     assert (predictor.batch, predictor.halvings) == (2, 2)
     tried = len(model.sizes)
     predictor.predict(image)

@@ -8,6 +8,7 @@ import torch
 from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.bench.step import Size, matrix_rate, step_flops
+from semseg_ref.loop import train_epoch
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
@@ -17,13 +18,22 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_step_is_timed_in_both_arms(workdir, one_thread):
+def test_a_step_is_timed_in_both_arms(workdir, one_thread, monkeypatch):
+    flags = []
+
+    def noting(*arguments, **options):
+        flags.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+        return train_epoch(*arguments, **options)
+
+    monkeypatch.setattr("catalyst_cityscapes.bench.step.train_epoch", noting)
     sizes = ("--crop", 33, "--batch", 2, "--steps", 1, "--turns", 1, "--output", "out")
     assert catalyst_dl("bench", "step", *sizes, "--arm", "bf16") == 0
     rows = rows_of(Path("out"), "step")
     assert [row["what"] for row in rows] == ["loop", "metric", "step"]
     assert all(float(row["control_s"]) > 0 and float(row["ours_s"]) > 0 for row in rows)
     assert rows[2]["arm"] == "bf16"
+    # The control arm has cuDNN in both; where the engine's ways are timed, with torch's defaults.
+    assert set(flags) == {(True, False), (True, True)}
     assert float(rows[2]["gflop"]) > 1
     assert float(rows[2]["share_of_matrix_rate"]) > 0
 

@@ -13,8 +13,8 @@ import torch
 from recipes import single_thread
 from small_network import SmallNetwork
 from test_resume import assert_one_line, snapshot
-from test_resume_within import assert_same_runs, train
-from toy_runs import assert_same
+from test_resume_within import train
+from toy_runs import assert_same, assert_same_runs
 
 from catalyst_cityscapes.callbacks import GradientStep, MeanIoU
 from catalyst_cityscapes.checkpoint_folder import occupied

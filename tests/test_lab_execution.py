@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from lab_runs import MadeUpChild, lab_plan, write_run
 
+from catalyst_cityscapes.data.preparation.parallel import available_cpus
 from catalyst_cityscapes.lab import execution
 from catalyst_cityscapes.lab.children import StoppedError, stoppable
-from catalyst_cityscapes.lab.execution import cores, execute, gpus, is_finished, last_line, threads_for, unfinished
+from catalyst_cityscapes.lab.execution import execute, gpus, is_finished, last_line, threads_for, unfinished
 from catalyst_cityscapes.lab.lock import locked
 from catalyst_cityscapes.lab.plan import read_plan, recipe_of, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
@@ -131,13 +132,13 @@ def test_more_jobs_than_gpus_share_them(toy_city, workdir, monkeypatch):
 
 
 def test_threads_are_a_share_of_the_cores_or_those_of_the_lab(plan, monkeypatch):
-    monkeypatch.setattr(execution, "cores", lambda: 8)
+    monkeypatch.setattr(execution, "available_cpus", lambda: 8)
     assert [threads_for(Path("lab"), jobs) for jobs in (1, 3, 9)] == [8, 2, 1]
     assert threads_for(Path("lab"), 3, asked=5) == 5
     write_plan(plan)
     assert threads_for(Path("lab"), 4) == 1
     monkeypatch.undo()
-    assert 1 <= cores() <= os.cpu_count()
+    assert 1 <= available_cpus() <= os.cpu_count()
 
 
 def test_checkpoints_and_predictions_go_after_scoring(plan):

@@ -17,13 +17,12 @@ import psutil
 import pytest
 import torch
 from recipes import single_thread
-from test_resume import LOGS, STATE
 from torch import distributed
 from toy_runs import (
     CONFIG,
     SMALL,
     SMALL_PACKAGE,
-    assert_same_checkpoints,
+    assert_same_runs,
     catalyst_dl,
     child_environment,
     console_command,
@@ -90,16 +89,6 @@ def wait_for(process: subprocess.Popen, is_reached: Callable[[], bool]) -> None:
 def rows(folder: Path) -> int:
     """Steps that are in the log."""
     return len(read_iteration_log(folder / "run" / "iterations.csv"))
-
-
-def assert_same_runs(left: Path, right: Path) -> None:
-    """Fails unless two run folders hold the same checkpoints, logs and files."""
-    for name in ("last", "best"):
-        assert_same_checkpoints(left / "model" / f"{name}.pth", right / "model" / f"{name}.pth", STATE)
-    for log in LOGS:
-        assert (left / log).read_bytes() == (right / log).read_bytes(), log
-    files = [sorted(path.name for path in (folder / "model").iterdir()) for folder in (left, right)]
-    assert files[0] == files[1]
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,17 @@ import pytest
 import torch
 from recipes import single_thread
 from small_network import SmallNetwork
-from test_resume import LOGS, SETTINGS, STATE, CrashError, assert_one_line, crash_at_call, crash_at_replace, snapshot
-from toy_runs import CONFIG, SMALL_PACKAGE, assert_same_checkpoints, catalyst_dl, toy_settings
+from test_resume import SETTINGS, CrashError, assert_one_line, crash_at_call, crash_at_replace, snapshot
+from toy_runs import (
+    CONFIG,
+    LOGS,
+    SMALL_PACKAGE,
+    STATE,
+    assert_same_checkpoints,
+    assert_same_runs,
+    catalyst_dl,
+    toy_settings,
+)
 
 from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU
 from catalyst_cityscapes.checkpoint_folder import position_of, resumable
@@ -45,16 +54,6 @@ def signal_after(patch: pytest.MonkeyPatch, owner: type, number: int, which: int
             os.kill(os.getpid(), which)
 
     patch.setattr(owner, "on_batch_end", signalling)
-
-
-def assert_same_runs(left: Path, right: Path, names: tuple[str, ...] = ("last", "best", "train_epoch_2")) -> None:
-    """Fails unless two run folders hold the same checkpoints, logs and files."""
-    for name in names:
-        assert_same_checkpoints(left / "model" / f"{name}.pth", right / "model" / f"{name}.pth", STATE)
-    for log in LOGS:
-        assert (left / log).read_bytes() == (right / log).read_bytes(), log
-    files = [sorted(path.name for path in (folder / "model").iterdir()) for folder in (left, right)]
-    assert files[0] == files[1]
 
 
 @pytest.fixture(scope="module")

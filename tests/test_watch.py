@@ -67,8 +67,9 @@ def test_a_loss_that_is_no_number_stops(toy_city, workdir, monkeypatch, capsys, 
     assert all(torch.isfinite(value).all() for value in content["state_dict"].values())
 
 
-def test_no_checkpoint_holds_weights_that_are_no_numbers(toy_city, workdir, monkeypatch, capsys):
-    """The last loss is finite, its gradient is not."""
+@pytest.mark.parametrize("validated", [(), ("validation.every=1", "validation.batch_size=1")])
+def test_no_checkpoint_holds_weights_that_are_no_numbers(toy_city, workdir, monkeypatch, capsys, validated):
+    """The last loss is finite, its gradient is not; the training step is named, also after a longer validation."""
     original, calls = torch.optim.SGD.step, []
 
     def spoiling(self: torch.optim.SGD, *arguments: object) -> object:
@@ -79,8 +80,9 @@ def test_no_checkpoint_holds_weights_that_are_no_numbers(toy_city, workdir, monk
         return result
 
     monkeypatch.setattr(torch.optim.SGD, "step", spoiling)
-    assert train(toy_city) == DIVERGED
-    assert_one_line(capsys.readouterr().err, "epoch 1 step 2", "no numbers", "no checkpoint yet")
+    assert train(toy_city, *validated) == DIVERGED
+    images = images_of(toy_city, epoch=0, step=1)
+    assert_one_line(capsys.readouterr().err, "epoch 1 step 2", "no numbers", *images, "no checkpoint yet")
     assert not list(Path("run").rglob("*.pth"))
 
 

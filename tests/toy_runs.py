@@ -31,6 +31,9 @@ TOY = (
 SMALL = ("model._target_=small_network.SmallLogits", "model.classes=19")
 SMALL_PACKAGE = "small_network"
 TRAINING_STATE = ("epoch", "state_dict", "optimizer")
+STATE = (*TRAINING_STATE, "callbacks", "recipe", "seed", "scaler")
+"""What a resumed run's checkpoints have in common with an uninterrupted one's."""
+LOGS = ("iterations.csv", "metrics.csv")
 
 
 def toy_settings(city: Path, *settings: str) -> list[str]:
@@ -109,6 +112,16 @@ def assert_same_checkpoints(left: Path, right: Path, keys: Sequence[str] = TRAIN
     momenta = [state["momentum_buffer"] for state in first["optimizer"]["state"].values()]
     assert len(momenta) == sum(len(group["params"]) for group in first["optimizer"]["param_groups"])
     assert all(torch.count_nonzero(momentum) for momentum in momenta)
+
+
+def assert_same_runs(left: Path, right: Path) -> None:
+    """Fails unless two run folders hold the same files, checkpoints and logs."""
+    names = [sorted(path.name for path in (folder / "model").iterdir()) for folder in (left, right)]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert_same_checkpoints(left / "model" / name, right / "model" / name, STATE)
+    for log in LOGS:
+        assert (left / log).read_bytes() == (right / log).read_bytes(), log
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -94,7 +94,7 @@ class DataTimings:
                 "ratio": round(timing.ratio, 2),
                 "ratio_low": round(timing.ratio_low, 2),
                 "ratio_high": round(timing.ratio_high, 2),
-                "cpu_ratio": round(timing.cpu_ratio, 2),
+                "cpu_time_ratio": round(timing.cpu_ratio, 2),
                 "fastest_ratio": round(timing.fastest_ratio, 2),
                 "equal_bits": "" if timing.is_equal is None else str(timing.is_equal),
             }
@@ -157,7 +157,8 @@ def time_data_path(
     arguments = {"classes": CLASSES, "ignore_label": IGNORE_INDEX}
     control = SemData("train", root, data_list, train_transform(*crop), **arguments)
     fast = SemData("train", root, data_list, CropFirst(crop), **arguments)
-    cached = CachedSemData("train", root, data_list, CropFirst(crop), **arguments, cache=folder / "cache")
+    with _one_thread():  # building the cache sets OpenCV's threads
+        cached = CachedSemData("train", root, data_list, CropFirst(crop), **arguments, cache=folder / "cache")
     arms: dict[str, Callable[[int], object]] = {
         CONTROL: control.__getitem__,
         "crop_first": fast.__getitem__,

@@ -122,7 +122,10 @@ class InTurns(SegmentationRunner):
             self.control = network.to(self.engine.device)
             self.control_optimizer = sgd(self.control, self.cfg.base_lr, self.cfg.momentum, self.cfg.weight_decay)
             self.control_loader = self._loader()
-        with torch.backends.cudnn.flags(allow_tf32=self.torch_defaults):
+        cudnn = torch.backends.cudnn
+        # `flags` turns off what it is not given, cuDNN itself included.
+        kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+        with cudnn.flags(**kept, allow_tf32=self.torch_defaults):
             train_epoch(
                 self.control_loader,
                 self.control,

@@ -44,14 +44,14 @@ class Comparison:
         return {name: round(float(value), 4) for name, value in values.items()}
 
 
-def in_turns(control: Callable[[], object], ours: Callable[[], object], turns: int, warm_ups: int = 1) -> Comparison:
-    """Times both, the order changing from turn to turn; the first `warm_ups` turns do not count."""
+def in_turns(control: Callable[[], object], ours: Callable[[], object], turns: int) -> Comparison:
+    """Times both, the order changing from turn to turn; the first turn does not count."""
     seconds: dict[str, list[tuple[float, float]]] = {"control": [], "ours": []}
-    for turn in range(turns + warm_ups):
+    for turn in range(turns + 1):
         arms = [("control", control), ("ours", ours)]
         for name, work in arms if turn % 2 else arms[::-1]:
             seconds[name].append(timed(work))
-    columns = [np.array(seconds[name][warm_ups:]).T for name in ("control", "ours")]
+    columns = [np.array(seconds[name][1:]).T for name in ("control", "ours")]
     return Comparison(columns[0][0], columns[1][0], columns[0][1], columns[1][1])
 
 
@@ -80,6 +80,17 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Adds a row to a CSV file that keeps those of earlier runs; its columns are those of its first row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, row, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)

@@ -204,7 +204,6 @@ class Checkpoint(ICheckpointCallback):
             replaced_run.discard(runner.logdir)
         if distributed.is_initialized():
             distributed.barrier()
-        self._saved_at = time.monotonic()
         return path
 
     def _write(self, runner: dl.IRunner, path: Path, state: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Progress(Callback):
         self._bar = None
         if runner.engine.is_main_process and sys.stderr.isatty():
             title = f"{runner.loader_key} {runner.epoch_step}/{runner.num_epochs}"
-            self._bar = tqdm(total=runner.loader_batch_len, desc=title, leave=False)
+            self._bar = tqdm(total=runner.loader_batch_len, initial=self._first, desc=title, leave=False)
 
     def on_batch_end(self, runner: dl.IRunner) -> None:
         """Every so many steps, shows loss, rate and speed."""

@@ -71,10 +71,12 @@ class Watch(Callback):
         self.every, self.on_nan, self.spike_factor = every, on_nan, spike_factor
         self._warned: set[str] = set()
         self._recent: deque[float] = deque(maxlen=RECENT)
+        self._first, self._rows = 0, []
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
-        """Starts a new list of losses."""
-        self._first, self._rows = runner.iteration + 1, []
+        """Starts a new list of losses; in validation the last training step stays known."""
+        if runner.is_train_loader:
+            self._first, self._rows = runner.iteration + 1, []
         self._buffers = list(runner.network.buffers()) if runner.is_train_loader else []
 
     def on_batch_start(self, runner: dl.IRunner) -> None:
@@ -110,7 +112,7 @@ class Watch(Callback):
         bad = torch.stack([~torch.isfinite(t).all() for t in tensors]).any().double()
         runner.engine.sum_reduce(bad)
         if bool(bad):
-            self._stop(runner, runner.iteration, "the weights or batch statistics hold values that are no numbers")
+            self._stop(runner, self._first - 1, "the weights or batch statistics hold values that are no numbers")
 
     def on_loader_end(self, runner: dl.IRunner) -> None:
         """Looks at the rest of the losses, the batch norm layers and the classes."""

@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import click
@@ -99,6 +98,6 @@ class InputErrorGroup(click.Group):
 
 
 @click.group(cls=InputErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(metadata.version("catalyst-cityscapes"), prog_name="catalyst-dl")
+@click.version_option(package_name="catalyst-cityscapes", prog_name="catalyst-dl")
 def main() -> None:
     """Train and score PSPNet recipes through Catalyst, strictly comparable to the official semseg numbers."""

@@ -30,7 +30,7 @@ def bench() -> None:
 
 
 def bench_options(turns: int) -> Callable[[Callable], Callable]:
-    """Adds `--turns`, `--threads` and `--output`."""
+    """Adds `--turns` and `--output`."""
 
     def add(command: Callable) -> Callable:
         options = (
@@ -41,13 +41,6 @@ def bench_options(turns: int) -> Callable[[Callable], Callable]:
                 show_default=True,
                 help="Turns after one that warms up.",
             ),
-            click.option(
-                "--threads",
-                type=click.IntRange(min=1),
-                default=1,
-                show_default=True,
-                help="CPU threads of torch and OpenCV.",
-            ),
             click.option("--output", default="benchmarks/results", show_default=True, metavar="FOLDER"),
         )
         for option in reversed(options):
@@ -55,6 +48,11 @@ def bench_options(turns: int) -> Callable[[Callable], Callable]:
         return command
 
     return add
+
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of torch and OpenCV."
+)
 
 
 @bench.command()
@@ -65,16 +63,18 @@ def bench_options(turns: int) -> Callable[[Callable], Callable]:
 @click.option("--width", type=click.IntRange(min=64), default=2048, show_default=True)
 @click.option("--crop", type=click.IntRange(min=9), default=713, show_default=True)
 @click.option("--folder", metavar="FOLDER", help="Where images and cache are kept; default: a temporary folder.")
-def data(turns: int, output: str, threads: int, folder: str | None, **size: int) -> None:
+def data(turns: int, output: str, folder: str | None, **size: int) -> None:
     """From files to normalised crops: control arm, crop-first, crop-first from the cache; bounds: decode, copy.
 
-    Always on one thread, which is what a loader worker has.
+    Always on one thread, which is what a loader worker has. Here ratio_low and ratio_high are the least and the most of
+    the turns, and fastest_ratio takes each sample's least processor time.
     """
-    _write(output, "data", threads, _data_rows(turns, folder, **size))
+    _write(output, "data", 1, _data_rows(turns, folder, **size))
 
 
 @bench.command()
 @bench_options(turns=9)
+@threads_option
 @click.option("--layers", type=click.Choice(["50", "101", "152"]), default="50", show_default=True)
 @click.option("--crop", type=click.IntRange(min=33), default=97, show_default=True)
 @click.option("--batch", type=click.IntRange(min=2), default=4, show_default=True)
@@ -94,6 +94,7 @@ def step(
 
 @bench.command()
 @bench_options(turns=5)
+@threads_option
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these; default: all.")
 def tester(turns: int, output: str, threads: int, parts: tuple[str, ...]) -> None:
     """The multi-patch tester: outside the network, with it, as costs grow, and its memory."""
@@ -104,10 +105,11 @@ def tester(turns: int, output: str, threads: int, parts: tuple[str, ...]) -> Non
 
 @bench.command(name="all")
 @bench_options(turns=5)
+@threads_option
 def all_parts(turns: int, output: str, threads: int) -> None:
     """Everything, at the default sizes: about a quarter of an hour on two cores."""
     _set_threads(threads)
-    _write(output, "data", threads, _data_rows(turns, None))
+    _write(output, "data", 1, _data_rows(turns, None))
     _write(output, "step", threads, step_rows(Size(), turns))
     for part, rows in PARTS.items():
         _write(output, f"tester_{part}", threads, rows(turns))

@@ -6,11 +6,11 @@ from PIL import Image
 
 from catalyst_cityscapes.cli.arguments import output_file, recipe_arguments, split_arguments
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
-from catalyst_cityscapes.report.drawing import class_entries, contact_sheet, printable
+from catalyst_cityscapes.report.drawing import class_entries, contact_sheet
 from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 from semseg_ref.evaluation import replace_atomically
 
 

@@ -14,12 +14,11 @@ from catalyst_cityscapes.cli.test import build_for_test, chosen_checkpoint, newe
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
 from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
-from catalyst_cityscapes.report.drawing import printable
 from catalyst_cityscapes.report.media import Medium, VideoReader, VideoWriter, find_media
 from catalyst_cityscapes.report.picture import colorize
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import read_image
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 from semseg_ref.evaluation import create_folder, replace_atomically
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import save_prediction

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from catalyst_cityscapes.lab.arms import SETTING
 from catalyst_cityscapes.lab.difference.comparison import compare
 from catalyst_cityscapes.lab.difference.picture import draw_comparison
-from catalyst_cityscapes.lab.difference.sides import SETTING, side_recipe, split_side
+from catalyst_cityscapes.lab.difference.sides import side_recipe, split_side
 from catalyst_cityscapes.lab.difference.subject import (
     Subject,
     assumed_data,
@@ -19,9 +20,8 @@ from catalyst_cityscapes.lab.difference.subject import (
 )
 from catalyst_cityscapes.lab.difference.table import print_comparison
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.report.drawing import printable
 from semseg_ref.dataset import make_dataset, read_image
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 from semseg_ref.evaluation import create_folder, replace_atomically
 
 

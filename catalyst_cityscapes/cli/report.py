@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from catalyst_cityscapes.cli.arguments import output_file
-from catalyst_cityscapes.report.drawing import printable
 from catalyst_cityscapes.report.page import render_report, to_bytes
 from catalyst_cityscapes.report.run_record import read_run, read_score
+from semseg_ref.errors import printable
 from semseg_ref.evaluation import replace_atomically
 
 

@@ -71,8 +71,9 @@ def _overlay(name: str, place: str) -> list[Source]:
         raise InputError(f"{place}: {error}") from error
 
 
-def _own_sources(name: str, parts: Sequence[str]) -> list[Source]:
-    place, sources = f"--arm {name}", []
+def sources_of(parts: Sequence[str], place: str) -> list[Source]:
+    """The layers of files, shipped names and `key.path=value`, in order; errors name `place`."""
+    sources: list[Source] = []
     for part in parts:
         if SETTING.match(part) and not Path(part).is_file():
             try:
@@ -120,7 +121,7 @@ def build_arms(
         taken = [arm.name for arm in made if arm.name.casefold() == name.casefold()]
         if taken:
             raise InputError(f"--arm {text}: there is an arm '{taken[0]}' already; names differ in more than case")
-        layers = Layers([*shared, *_own_sources(name, parts)])
+        layers = Layers([*shared, *sources_of(parts, f"--arm {name}")])
         made.append(Arm(name, resolve_recipe(layers, trusted), (*made[0].source, *parts)))
     return tuple(made)
 

@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from catalyst_cityscapes.checkpoint_folder import resumable
+from catalyst_cityscapes.data.preparation.parallel import available_cpus
 from catalyst_cityscapes.lab.children import Child, command_line, end_all, stoppable
 from catalyst_cityscapes.lab.cost import SECONDS_FILE, duration, measured_seconds, remaining_seconds, write_seconds
 from catalyst_cityscapes.lab.lock import locked
@@ -75,11 +76,6 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def gpus(plan: Plan) -> list[str]:
     """GPUs for the runs, as `CUDA_VISIBLE_DEVICES` names them; none where every recipe runs on the CPU."""
     if all(arm.recipe.engine.device == "cpu" for arm in plan.arms):
@@ -101,7 +97,7 @@ def threads_for(folder: Path, jobs: int, asked: int | None = None) -> int:
     try:
         return read_plan(folder).threads
     except InputError:
-        return max(1, cores() // jobs)
+        return max(1, available_cpus() // jobs)
 
 
 def is_finished(plan: Plan, arm: str, seed: int) -> bool:

@@ -14,10 +14,9 @@ from catalyst_cityscapes.lab.analysis import CONFIDENCE, Analysis
 from catalyst_cityscapes.lab.charts import write_charts
 from catalyst_cityscapes.lab.plan import PLAN_FILE, differences, read_plan, shown
 from catalyst_cityscapes.lab.results import LabResults
-from catalyst_cityscapes.lab.statistics import Interval
-from catalyst_cityscapes.lab.verdict import LEVEL, interval_text, points
-from catalyst_cityscapes.report.drawing import printable
+from catalyst_cityscapes.lab.verdict import LEVEL, interval_text, points, share
 from catalyst_cityscapes.report.page import to_bytes
+from semseg_ref.errors import printable
 from semseg_ref.evaluation import create_folder, replace_atomically
 
 PAGE = "report.html"
@@ -60,7 +59,7 @@ def render_lab_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(printable=printable, points=_points, share=_share, p=_p, interval=_interval)
+    environment.filters.update(printable=printable, points=points, share=share, p=_p, interval=interval_text)
     context: dict[str, Any] = {
         "analysis": analysis,
         "folder": str(results.folder),
@@ -97,17 +96,5 @@ def _width(path: Path) -> int:
         return round(0.77 * picture.width)
 
 
-def _points(value: float | None) -> str:
-    return "-" if value is None else points(value)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
-
-
 def _p(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _interval(value: Interval | None) -> str:
-    return "-" if value is None else interval_text(value)

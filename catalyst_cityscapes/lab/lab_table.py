@@ -6,7 +6,7 @@ from rich.table import Table
 
 from catalyst_cityscapes.lab.analysis import Analysis, ArmComparison
 from catalyst_cityscapes.lab.statistics import Interval
-from catalyst_cityscapes.lab.verdict import interval_text, points
+from catalyst_cityscapes.lab.verdict import interval_text, points, share
 from catalyst_cityscapes.report.terminal import open_console
 
 
@@ -27,17 +27,17 @@ def print_analysis(analysis: Analysis, console: Console | None = None) -> None:
     for name in ("n", "mIoU", "diff", "over seeds", "over images", "p", "can show"):
         table.add_column(name, justify="right", no_wrap=name != "can show")
     base = analysis.scores[0]
-    table.add_row(escape(base.arm), f"{len(base.runs)}", _share(base.mean), "", "", "", "", "")
+    table.add_row(escape(base.arm), f"{len(base.runs)}", share(base.mean), "", "", "", "", "")
     for score, entry in zip(analysis.scores[1:], analysis.comparisons, strict=True):
         table.add_row(
             escape(entry.arm),
             str(len(entry.seeds)),
-            _share(score.mean),
-            "-" if entry.mean is None else points(entry.mean),
+            share(score.mean),
+            points(entry.mean),
             _cell(entry.seed_interval),
             _cell(entry.image_interval),
             "-" if entry.p_sign_flip is None else _p(entry.p_sign_flip),
-            _share(entry.smallest_effect),
+            share(entry.smallest_effect),
         )
     console.print(table)
     if analysis.missing:
@@ -58,7 +58,7 @@ def class_lines(entry: ArmComparison) -> list[str]:
     found = [row for row in entry.classes if row.p_holm is not None and row.p_holm <= 0.05 and row.mean is not None]
     found.sort(key=lambda row: -abs(row.mean or 0.0))
     return [
-        f"{row.name} {points(row.mean or 0.0)} ({_interval(row.interval)}): p {_p(row.p_holm or 0.0)} "
+        f"{row.name} {points(row.mean or 0.0)} ({interval_text(row.interval)}): p {_p(row.p_holm or 0.0)} "
         f"after Holm's correction, by a t-test on {pairs} seeds"
         for row in found
     ]
@@ -66,14 +66,6 @@ def class_lines(entry: ArmComparison) -> list[str]:
 
 def _line(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _interval(interval: Interval | None) -> str:
-    return "-" if interval is None else interval_text(interval)
 
 
 def _cell(interval: Interval | None) -> str:

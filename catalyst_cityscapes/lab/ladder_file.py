@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
 
-from catalyst_cityscapes.lab.arms import SETTING
+from catalyst_cityscapes.lab.arms import sources_of
 from catalyst_cityscapes.lab.canonical import canonical, differing_keys, present_steps
 from catalyst_cityscapes.lab.ladder import Ladder, Step
 from catalyst_cityscapes.recipe.loading import (
@@ -29,7 +29,6 @@ from catalyst_cityscapes.recipe.loading import (
     Source,
     find_config,
     overlay,
-    parse_settings,
     read_with_base,
     resolve_recipe,
 )
@@ -103,19 +102,6 @@ class _Composition:
         return _resolved([*self.shared, *layers], self.trusted)
 
 
-def _sources(parts: Sequence[str], place: str) -> list[Source]:
-    sources: list[Source] = []
-    for part in parts:
-        try:
-            if SETTING.match(part) and not Path(part).is_file():
-                sources.append(Source(place, parse_settings([part])))
-            else:
-                sources += read_with_base(find_config(part), part)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from error
-    return sources
-
-
 def _is_order(augmentation: dict[str, Any]) -> bool:
     # Anything else stays as it is, for the recipe's own check to refuse.
     order = augmentation.get("order")
@@ -147,12 +133,12 @@ def read_ladder(name: str, settings: Sequence[str] = (), trusted: Sequence[str] 
     file = _validated(name, _merged(name))
     if not file.components:
         raise InputError(f"{name}: components: expected at least one")
-    shared = [*_sources(file.start, f"{name}: from"), *_sources(file.settings, f"{name}: set")]
-    shared += _sources(settings, "--set")
+    shared = [*sources_of(file.start, f"{name}: from"), *sources_of(file.settings, f"{name}: set")]
+    shared += sources_of(settings, "--set")
     components: dict[str, tuple[Source, ...]] = {}
     for key, entry in file.components.items():
         place = f"{name}: components.{key}"
-        sources = _sources(entry.apply, place)
+        sources = sources_of(entry.apply, place)
         if entry.overlay:
             sources.append(Source(f"{place}.overlay", entry.overlay))
         if not sources:
@@ -160,7 +146,7 @@ def read_ladder(name: str, settings: Sequence[str] = (), trusted: Sequence[str] 
         components[key] = tuple(sources)
     compose = _Composition(tuple(shared), components, tuple(trusted))
     if file.goal is not None:
-        goal = _resolved([*shared, *_sources(file.goal, f"{name}: to")], trusted)
+        goal = _resolved([*shared, *sources_of(file.goal, f"{name}: to")], trusted)
         _check_goal(name, compose(tuple(components)), goal, trusted)
     steps = tuple(
         Step(
@@ -186,7 +172,7 @@ def recipe_of_parts(parts: Sequence[str], settings: Sequence[str], trusted: Sequ
     Raises:
         InputError: a file, key or value that does not exist or fit.
     """
-    return _resolved([*_sources(parts, place), *_sources(settings, "--set")], trusted)
+    return _resolved([*sources_of(parts, place), *sources_of(settings, "--set")], trusted)
 
 
 def _merged(name: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def print_ladder(found: Waterfall, console: Console | None = None) -> None:
     table.add_row("all together", *[span(found.total)] * len(views), *levels[-1:])
     remainders = {"added": found.remainder_added, "removed": found.remainder_removed}
     if any(remainders.values()):
-        table.add_row("remainder (interactions)", *(span(remainders.get(view)) for view in views), *levels[:0])
+        table.add_row("remainder (interactions)", *(span(remainders.get(view)) for view in views))
     console.print(table)
     for line in short_lines(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -21,7 +21,7 @@ the base gives the same bits; on a GPU some kernels add in an order that is not 
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from catalyst_cityscapes.recipe.changes import differing
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError, printable
 from semseg_ref.evaluation import create_folder, replace_atomically
@@ -146,7 +147,7 @@ def differences(left: Recipe, right: Recipe) -> list[tuple[str, Any, Any]]:
     Mappings are compared key by key, anything else as a whole. What a lab sets itself (`experiment.seed`, `name`,
     `logdir`) is left out.
     """
-    return list(_differing(_content(left), _content(right)))
+    return [(".".join(path), old, new) for path, old, new in differing(_content(left), _content(right))]
 
 
 def _content(recipe: Recipe) -> dict[str, Any]:
@@ -154,14 +155,6 @@ def _content(recipe: Recipe) -> dict[str, Any]:
     for key in SET_BY_THE_LAB:
         content["experiment"].pop(key)
     return content
-
-
-def _differing(left: Any, right: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in dict.fromkeys((*left, *right)):
-            yield from _differing(left.get(key, ...), right.get(key, ...), (*path, str(key)))
-    elif left != right:
-        yield ".".join(path), left, right
 
 
 def machine(arms: Sequence[Arm]) -> dict[str, str]:

@@ -35,14 +35,19 @@ class Evidence:
     arm_sd: float | None
 
 
-def points(value: float) -> str:
-    """A difference in points with its sign: 0.0123 -> +1.23."""
-    return f"{100 * value:+.2f}"
+def points(value: float | None) -> str:
+    """A difference in points with its sign: 0.0123 -> +1.23; `-` for none."""
+    return "-" if value is None else f"{100 * value:+.2f}"
 
 
-def interval_text(interval: Interval) -> str:
-    """An interval in points: +0.10 to +1.30."""
-    return f"{points(interval.low)} to {points(interval.high)}"
+def share(value: float | None) -> str:
+    """A score in points: 0.7123 -> 71.23; `-` for none."""
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """An interval in points: +0.10 to +1.30; `-` for none."""
+    return "-" if interval is None else f"{points(interval.low)} to {points(interval.high)}"
 
 
 def shows(seed_interval: Interval | None, p_sign_flip: float | None) -> bool:

@@ -40,17 +40,18 @@ TOLD = {
 }
 
 
-def differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
-    """Key paths at which two nested mappings differ; a key that only one of them has is one path."""
+def differing(left: Any, right: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """(key path, left, right) wherever two nested mappings differ; `...` stands for a key that is not there."""
     if isinstance(left, dict) and isinstance(right, dict):
-        for key in {**left, **right}:
-            inner = f"{path}.{key}" if path else str(key)
-            if key in left and key in right:
-                yield from differences(left[key], right[key], inner)
-            else:
-                yield inner
+        for key in dict.fromkeys((*left, *right)):
+            yield from differing(left.get(key, ...), right.get(key, ...), (*path, str(key)))
     elif left != right:
-        yield path
+        yield path, left, right
+
+
+def differences(left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
+    """Dotted key paths at which two nested mappings differ; a key that only one of them has is one path."""
+    return (".".join(path) for path, _, _ in differing(left, right))
 
 
 def is_below(path: str, names: Sequence[str]) -> bool:

@@ -14,12 +14,11 @@ import numpy as np
 from markupsafe import Markup
 
 from catalyst_cityscapes.report.charts import Series, binned, heat_map, line_chart
-from catalyst_cityscapes.report.drawing import printable
 from catalyst_cityscapes.report.frames import labels_uri, ranked_frames
 from catalyst_cityscapes.report.run_record import RunRecord, ScoreRecord, epoch_series, last_metrics, protocol_text
 from catalyst_cityscapes.report.table import verdict
 from semseg_ref.catalog import load_colors
-from semseg_ref.errors import InputError
+from semseg_ref.errors import InputError, printable
 from semseg_ref.metric import EPSILON
 
 DRAWN_CLASSES = 40

@@ -16,7 +16,7 @@ from catalyst_cityscapes.testing.window_sum import WindowSum
 from catalyst_cityscapes.testing.windows import PreparedScale, check_image, prepare_scale
 from semseg_ref.errors import InputError, OptionError, did_you_mean
 from semseg_ref.protocol import Protocol
-from semseg_ref.tester import evaluation_mode, gpu_arithmetic, network_device
+from semseg_ref.tester import evaluation_mode, network_device
 
 MODES = ("exact", "fast")
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -246,13 +246,6 @@ class Predictor:
             f"{str(self.dtype).removeprefix('torch.')}, {self.pool.allocated_bytes / 2**20:.0f} MiB on "
             f"{self.device.type}, whatever the number of images"
         )
-
-
-def predict_classes(model: nn.Module, image: np.ndarray, protocol: Protocol, mode: str = MODES[0]) -> np.ndarray:
-    """The predicted classes, uint8 [H, W], of one image; see `Predictor`."""
-    with gpu_arithmetic():
-        found = Predictor(model, protocol, mode).predict(image)
-        return found.decide()[0].cpu().numpy()
 
 
 def _area(position: tuple[int, int, int, int]) -> tuple[slice, slice]:

@@ -1,6 +1,5 @@
 """Which keys of two recipes differ, and which of them can change what."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +17,7 @@ from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.lab.canonical import plain
 from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, measure_optimisation
+from catalyst_cityscapes.recipe.changes import differing
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.weights import recipe_network
@@ -77,15 +77,7 @@ class KeyDifference:
 def differing_keys(a: Recipe, b: Recipe) -> list[KeyDifference]:
     """Keys that differ, but for the name and folder of the run; mappings key by key, all else as a whole."""
     names = {("experiment", "name"), ("experiment", "logdir")}
-    return [key for key in _differing(plain(a), plain(b)) if key.path not in names]
-
-
-def _differing(a: Any, b: Any, path: KeyPath = ()) -> Iterator[KeyDifference]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in dict.fromkeys((*a, *b)):
-            yield from _differing(a.get(key, ABSENT), b.get(key, ABSENT), (*path, str(key)))
-    elif a != b:
-        yield KeyDifference(path, a, b)
+    return [KeyDifference(*found) for found in differing(plain(a), plain(b)) if found[0] not in names]
 
 
 def topics(key: KeyDifference, *recipes: Recipe) -> frozenset[str]:

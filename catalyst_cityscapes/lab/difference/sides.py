@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalyst_cityscapes.lab.arms import SETTING
 from catalyst_cityscapes.recipe.loading import (
     Layers,
     Source,
@@ -18,7 +19,6 @@ from catalyst_cityscapes.recipe.translation import is_official, official_to_reci
 from semseg_ref.config import load_cfg_from_cfg_file
 from semseg_ref.errors import InputError
 
-SETTING = re.compile(r"[\w.-]+=")
 PLUS = re.compile(r"(?<!\d[eE])\+")  # 1e+5 is one number
 
 

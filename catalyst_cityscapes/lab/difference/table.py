@@ -8,8 +8,8 @@ from catalyst_cityscapes.lab.difference.comparison import DIFFERS, EQUAL, UNCLEA
 from catalyst_cityscapes.lab.difference.fact import READ
 from catalyst_cityscapes.lab.difference.keys import ABSENT, KeyDifference
 from catalyst_cityscapes.lab.plan import shown
-from catalyst_cityscapes.report.drawing import printable
 from catalyst_cityscapes.report.terminal import open_console
+from semseg_ref.errors import printable
 
 
 def print_comparison(comparison: Comparison, show_all: bool = False, console: Console | None = None) -> None:
