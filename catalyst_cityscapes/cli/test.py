@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list
             "git": git_revision(Path(__file__).parent),
             "python": platform.python_version(),
         },
-        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
