@@ -10,7 +10,7 @@ from toy_runs import remove_checkpoints
 
 from catalyst_cityscapes.data.toy_city import build_toy_city
 
-pytest_plugins = ["weight_files"]
+pytest_plugins = ["surroundings", "weight_files"]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@ code of its own."""
 
 import errno
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,6 +66,18 @@ def _exit_in_one_line() -> Iterator[None]:
     sys.exit(code)
 
 
+def _take_back_signals() -> None:
+    """SIGTERM ends and children's exit codes can be read, whatever the caller ignores.
+
+    Both are inherited: with SIGCHLD ignored, a child that failed would look like one that succeeded. SIGINT and SIGHUP
+    stay ignored where they are: that is how `nohup` and a script's `&` protect a command from its terminal.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+
+
 class InputErrorGroup(click.Group):
     """Turns bad arguments and an `InputError` of a subcommand into one line and exit code 2.
 
@@ -79,6 +93,7 @@ class InputErrorGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the subcommand; nothing that it loads may run pickled code."""
+        _take_back_signals()
         with _exit_in_one_line(), no_pickled_code():
             return super().invoke(ctx)
 
