@@ -47,13 +47,8 @@ def stub(path: Path, line: str) -> None:
 @pytest.mark.parametrize("launcher", ["train_cat.sh", "train.sh"])
 def test_torchrun_is_not_told_to_end_by_signals_that_are_ignored(tmp_path, launcher, ignored):
     """A project of stubs: torchrun prints what it is told."""
-    for name in (
-        "setup.sh",
-        "test.sh",
-        "official/city/city_net.yaml",
-        "../semseg_ref/train.py",
-        "../semseg_ref/tester.py",
-    ):
+    sources = ("../semseg_ref/train.py", "../semseg_ref/tester.py")
+    for name in ("setup.sh", "test.sh", "official/city/city_net.yaml", *sources):
         stub(tmp_path / "tool" / name, "")
     stub(tmp_path / ".venv/bin/torchrun", 'echo "$@"')
     stub(tmp_path / ".venv/bin/python", "echo 2")

@@ -156,7 +156,7 @@ def test_official_config(toy_city, workdir, monkeypatch):
 
 def run_under_torchrun(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}",
-               "--no-python", console_command(), "run", *arguments]  # fmt: skip
+               "--log-dir", str(folder / "torchrun"), "--no-python", console_command(), "run", *arguments]  # fmt: skip
     done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -53,8 +53,8 @@ def arguments(city: Path, *settings: str) -> list[str]:
 @contextmanager
 def torchrun(folder: Path, arguments: list[str], *options: str) -> Iterator[subprocess.Popen]:
     """Two processes of the console command; whatever is left of them afterwards is killed."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options,
-               "--no-python", console_command(), *arguments]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--log-dir",
+               str(folder / "torchrun"), *options, "--no-python", console_command(), *arguments]  # fmt: skip
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=child_environment(), **pipes)
     family = [psutil.Process(process.pid)]
