@@ -291,16 +291,20 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.batch = {"features": batch["features"], "targets": target, "logits": main, "aux_logits": aux}
 
     def on_experiment_end(self, runner: dl.IRunner) -> None:
-        """Gives the signals back and closes the logs."""
+        """Gives the signals back, closes the logs and ends loader processes that were kept between epochs."""
         self.agreement.finish()
         self.signals.remove()
         super().on_experiment_end(runner)
+        self._stop_loaders()
+
+    def _stop_loaders(self) -> None:
+        for loader in (self.loaders or {}).values():
+            loader.stop()
 
     def on_exception(self, runner: dl.IRunner) -> None:
         """Ends loader processes and logs, then raises the error again; a lost process is told with the step."""
         self.signals.remove()
-        for loader in (self.loaders or {}).values():
-            loader.stop()
+        self._stop_loaders()
         for logger in self.loggers.values():
             with contextlib.suppress(OSError):  # a full disk, which is then the error that is told
                 logger.close_log()

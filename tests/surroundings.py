@@ -35,14 +35,15 @@ def let_children_have_defaults(signals: Iterable[signal.Signals] = ASKING) -> No
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The processes that run tests get a temporary folder each, below one that goes at the end, caches beside it."""
+    """The processes that run tests get a temporary folder each, below one that goes at the end."""
     worker = getattr(config, "workerinput", None)
     if worker is None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path of failed tests is kept
         home = config.stash[HOME] = Path(tempfile.mkdtemp(prefix="catalyst_cityscapes_tests_"))
-        for name, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("HYPOTHESIS_STORAGE_DIRECTORY", "hypothesis")):
-            os.environ[name] = str(home / folder)
-        os.environ["TMPDIR"] = str(home)
+        os.environ |= {"TMPDIR": str(home), "HYPOTHESIS_STORAGE_DIRECTORY": str(home / "hypothesis")}
+        # Compiling the small network takes most of a minute; the next run of the suite finds it.
+        cache = getattr(config, "cache", None)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.mkdir("inductor") if cache else home / "inductor")
     if worker is not None or config.getoption("dist", "no") == "no":
         folder = Path(os.environ["TMPDIR"], "main" if worker is None else worker["workerid"])
         folder.mkdir()
@@ -52,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Removes the folder with the caches."""
+    """Removes what `pytest_configure` made."""
     if HOME in config.stash:
         shutil.rmtree(config.stash[HOME], ignore_errors=True)
 

@@ -16,6 +16,8 @@ import cv2
 import psutil
 import pytest
 import torch
+from forked_processes import finish as ended
+from forked_processes import forked_processes, is_running
 from recipes import single_thread
 from torch import distributed
 from toy_runs import (
@@ -91,13 +93,18 @@ def rows(folder: Path) -> int:
     return len(read_iteration_log(folder / "run" / "iterations.csv"))
 
 
+def train_to_the_end(folder: Path, arguments: list[str]) -> None:
+    """Two processes without torchrun, which start at once."""
+    with forked_processes(folder, arguments) as ids:
+        statuses, output = ended(folder, ids)
+    assert statuses == [0, 0], output[-3000:]
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(toy_city, tmp_path_factory):
     """Run folder of two processes in one go: three steps an epoch, validation on two and one images."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    with torchrun(folder, arguments(toy_city)) as process:
-        status, errors = finish(process)
-    assert status == 0, errors[-3000:]
+    train_to_the_end(folder, arguments(toy_city))
     assert rows(folder) == 3 * EPOCHS
     return folder / "run"
 
@@ -117,9 +124,7 @@ def test_one_process_with_twice_the_batch(workdir):
         "callbacks.checkpoint.save_every=1", "callbacks.mean_iou.names=null",
     )  # fmt: skip
     assert catalyst_dl(*arguments(city, *settings, "experiment.logdir=one")) == 0
-    with torchrun(workdir, arguments(city, *settings, "experiment.logdir=two")) as process:
-        status, errors = finish(process)
-    assert status == 0, errors[-3000:]
+    train_to_the_end(workdir, arguments(city, *settings, "experiment.logdir=two"))
     one, two = (read_checkpoint(f"{name}/model/last.pth") for name in ("one", "two"))
     for key, value in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][key], value, rtol=1e-5, atol=1e-7)
@@ -150,9 +155,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step(toy_city, workdir, uninterr
         content = read_checkpoint(newest)
         assert len(content["processes"]) == 2
         assert rows(workdir) == 3 * content["epoch"] + content["batches"] < 3 * EPOCHS
-    with torchrun(workdir, arguments(toy_city)) as process:
-        status, errors = finish(process)
-    assert status == 0, errors[-3000:]
+    train_to_the_end(workdir, arguments(toy_city))
     assert_same_runs(uninterrupted, workdir / "run")
 
 
@@ -195,13 +198,14 @@ def test_a_restart_does_not_find_the_addresses_of_the_attempt_before():
 
 def test_a_process_that_hangs_is_given_up_with_the_step(toy_city, workdir):
     settings = ("engine.timeout_minutes=0.1", "experiment.epochs=500")
-    with torchrun(workdir, arguments(toy_city, *settings)) as process:
-        wait_for(process, lambda: rows(workdir) >= 8)
-        ranks(process)[1].suspend()
-        status, errors = finish(process, seconds=120)
-    assert status != 0
-    told = [line for line in errors.splitlines() if line.startswith("catalyst-dl: error: ")]
-    assert len(told) == 1, errors
+    with forked_processes(workdir, arguments(toy_city, *settings)) as ids:
+        while is_running(ids[0]) and rows(workdir) < 8:
+            time.sleep(0.005)
+        os.kill(ids[1], signal.SIGSTOP)
+        statuses, output = ended(workdir, ids[:1], seconds=120)
+    assert statuses == [1]
+    told = [line for line in output.splitlines() if line.startswith("catalyst-dl: error: ")]
+    assert len(told) == 1, output
     assert "process 0 of 2, epoch " in told[0]
     assert "did not answer for 0.1 minutes" in told[0]
 
@@ -211,7 +215,7 @@ def test_bad_input_of_one_process_is_told(workdir):
     city = build_toy_city(workdir / "city", train=6, val=2, test=1, height=64, width=96)
     image = sorted(city.rglob("train/**/*leftImg8bit.png"))[0]
     image.write_bytes(image.read_bytes()[:200])
-    with torchrun(workdir, arguments(city)) as process:
-        status, errors = finish(process, seconds=120)
-    assert status != 0
-    assert sum(image.name in line for line in errors.splitlines()) == 1, errors
+    with forked_processes(workdir, arguments(city)) as ids:
+        statuses, told = ended(workdir, ids, seconds=120)
+    assert 0 not in statuses
+    assert sum(image.name in line for line in told.splitlines()) == 1, told
