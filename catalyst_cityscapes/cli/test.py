@@ -1,37 +1,15 @@
 """`catalyst-dl test`: scores a checkpoint with the reference's multi-patch tester."""
 
-import json
-import platform
-import time
-from collections.abc import Callable
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import click
-import torch
-from torch import nn
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
-from catalyst_cityscapes.recipe.protocols import protocol_of
-from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, git_revision
-from catalyst_cityscapes.report.picture import save_comparison
-from catalyst_cityscapes.report.table import print_score
-from catalyst_cityscapes.scoring.comparison import compare, to_json
-from catalyst_cityscapes.scoring.official import check_instances, official_module
-from catalyst_cityscapes.scoring.predictions import check_run_folder, label_ids_of
-from catalyst_cityscapes.testing.folder import TESTERS, Labels, check_tester, test_images
-from catalyst_cityscapes.testing.predictor import PRECISIONS
-from catalyst_cityscapes.weights import recipe_network
-from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.checkpoint import load_weights
-from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import CheckpointError, InputError, OptionError, printable
-from semseg_ref.evaluation import check_labels, file_sha256, replace_atomically, write_score
-from semseg_ref.protocol import PROTOCOLS, Protocol
+from catalyst_cityscapes.cli.run_folders import chosen_checkpoint, newest_run
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
+from catalyst_cityscapes.testing import PRECISIONS, TESTERS
+from semseg_ref.errors import InputError
+from semseg_ref.protocol import PROTOCOLS
 
 
 @click.command()
@@ -68,7 +46,7 @@ from semseg_ref.protocol import PROTOCOLS, Protocol
 @click.option(
     "--precision",
     default="fp32",
-    type=click.Choice(list(PRECISIONS)),
+    type=click.Choice(PRECISIONS),
     show_default=True,
     help="Of the network on a GPU, for --tester fast.",
 )
@@ -92,6 +70,10 @@ def test(
 
     Without --config and --checkpoint it takes --run, or the newest run below exp/.
     """
+    from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+    from catalyst_cityscapes.scoring.predictions import check_run_folder
+    from catalyst_cityscapes.testing.folder import check_tester
+
     check_tester(tester, batch, precision)
     files, assignments = split_arguments(configs, settings, more)
     folder = None
@@ -105,173 +87,7 @@ def test(
     if checkpoint is None and folder is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
+    from catalyst_cityscapes.cli.checkpoint_scoring import predict_test_split, score_checkpoint
+
     work = score_checkpoint if split == "val" else predict_test_split
     work(recipe, path, Path(output) if output else None, device, limit, tester, batch, precision)
-
-
-def newest_run(root: Path) -> Path:
-    """The run folder below `root` whose last checkpoint is the newest.
-
-    Raises:
-        InputError: there is none.
-    """
-    runs = [path.parent for path in root.rglob(RECIPE_FILE) if (path.parent / "model").is_dir()]
-    dated = [
-        (max(p.stat().st_mtime for p in run.glob("model/*.pth")), run) for run in runs if any(run.glob("model/*.pth"))
-    ]
-    if not dated:
-        raise InputError(
-            f"{root.absolute()}: no run with a checkpoint below it; train one, or give --config and --checkpoint"
-        )
-    return max(dated)[1]
-
-
-def chosen_checkpoint(recipe: Recipe, folder: Path) -> Path:
-    """`last.pth`, or `best.pth` where the recipe selects the best; of the control arm the newest file."""
-    select = (recipe.callbacks.get("checkpoint") or {}).get("select", "last")
-    path = folder / "model" / f"{select}.pth"
-    if path.is_file():
-        return path
-    files = sorted((folder / "model").glob("train_epoch_*.pth"), key=lambda p: int(p.stem.split("_")[-1]))
-    if select == "last" and files:
-        return files[-1]
-    raise CheckpointError(f"{path}: no such checkpoint in this run")
-
-
-def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Module, int | None]:
-    """The recipe's network with a checkpoint's weights, in eval mode on the device, and the checkpoint's epoch.
-
-    No ImageNet file is needed.
-
-    Raises:
-        CheckpointError, OptionError: see `load_weights`; a GPU asked for and none visible.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cuda: no GPU is visible")
-    network = recipe_network(recipe)
-    epoch = load_weights(network, checkpoint).get("epoch")
-    use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return network.to("cuda" if use_gpu else "cpu"), epoch
-
-
-def _output_folder(checkpoint: Path, epoch: int | None, split: str, protocol: Protocol) -> Path:
-    root = checkpoint.parent.parent if checkpoint.parent.name == "model" else checkpoint.parent
-    return root / "result" / f"epoch_{epoch}" / split / f"{protocol.name or 'protocol'}-{protocol.hash}"
-
-
-def _progress() -> Callable[[int, int, str], None]:
-    start = time.perf_counter()
-
-    def progress(done: int, total: int, name: str) -> None:
-        if done % 10 == 0 or done == total:
-            seconds = (time.perf_counter() - start) / done
-            click.echo(printable(f"predicted {done}/{total} {name} {seconds:.2f} s/image"))
-
-    return progress
-
-
-def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list: str, limit: int | None) -> dict:
-    return {
-        "experiment": recipe.experiment.name,
-        "epoch": epoch,
-        "list": data_list,
-        "list_sha256": file_sha256(data_list),
-        "limit": limit,
-        "device": str(next(network.parameters()).device),
-        "code": {
-            "version": metadata.version("catalyst-cityscapes"),
-            "git": git_revision(Path(__file__).parent),
-            "python": platform.python_version(),
-        },
-        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def score_checkpoint(
-    recipe: Recipe,
-    checkpoint: Path,
-    output: Path | None = None,
-    device: str = "auto",
-    limit: int | None = None,
-    tester: str = "exact",
-    batch: int | None = None,
-    precision: str = "fp32",
-) -> dict[str, Any]:
-    """Predicts, evaluates, writes `score.json`, `score.npz` and a picture, prints the table; returns the score.
-
-    The arguments from `tester` on: see `testing.folder.test_images`.
-
-    With the official scorer `mIoU` is the official average over classes, and the entry `official` has all its scores.
-    """
-    data = recipe.data
-    names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-    pairs = make_dataset("val", data.root, data.val_list)[:limit]
-    check_list(pairs, data.val_list, data.root)
-    protocol = protocol_of(recipe, pairs)
-    label_ids = []
-    if protocol.scorer != "semseg":
-        label_ids = label_ids_of([label for _, label in pairs], data.classes)
-        official_module()
-        check_instances(label_ids)
-    network, epoch = build_for_test(recipe, checkpoint, device)
-    check_labels(pairs, data.classes, data.ignore_index)
-    output = output or _output_folder(checkpoint, epoch, "val", protocol)
-    start = time.perf_counter()
-    labels = Labels(names, data.ignore_index)
-    run = test_images(
-        network, pairs, protocol, output, colors, _progress(), tester, batch, precision, labels, click.echo
-    )
-    assert run.evaluation is not None
-    extra = {**_provenance(recipe, network, epoch, data.val_list, limit), "tester": run.settings}
-    if label_ids:
-        files = [output / "gray" / name for name in run.names]
-        comparison = compare(list(zip(files, label_ids, strict=True)), output / "label_ids")
-        extra |= {"mIoU": comparison.scores.means["IoU class"], "official": to_json(comparison)}
-    extra["seconds"] = round(time.perf_counter() - start, 2)
-    score = write_score(output / "score.json", run.evaluation, protocol, checkpoint, extra)
-    picture = save_comparison(pairs, output / "gray", colors, names, output / "comparison.png", run.evaluation)
-    print_score(score, recipe.expected)
-    for what, place in (("score", output / "score.json"), ("picture", picture)):
-        click.echo(printable(f"{what}: {place}"))
-    return score
-
-
-def predict_test_split(
-    recipe: Recipe,
-    checkpoint: Path,
-    output: Path | None = None,
-    device: str = "auto",
-    limit: int | None = None,
-    tester: str = "exact",
-    batch: int | None = None,
-    precision: str = "fp32",
-) -> Path:
-    """Predicts the images of `data.test_list`, which has no labels, and writes `predictions.json` beside them.
-
-    Returns:
-        The folder with `gray/` and `color/`.
-    """
-    data = recipe.data
-    if data.test_list is None:
-        raise InputError("data.test_list: not set; it names the test images, one a line: --set data.test_list=FILE")
-    colors = load_colors(data.colors, data.classes)
-    pairs = make_dataset("test", data.root, data.test_list)[:limit]
-    check_list(pairs, data.test_list, data.root)
-    protocol = protocol_of(recipe, pairs)
-    network, epoch = build_for_test(recipe, checkpoint, device)
-    output = output or _output_folder(checkpoint, epoch, "test", protocol)
-    run = test_images(
-        network, pairs, protocol, output, colors, _progress(), tester, batch, precision, report=click.echo
-    )
-    content = {
-        **_provenance(recipe, network, epoch, data.test_list, limit),
-        "tester": run.settings,
-        "images": len(pairs),
-        "protocol": {**protocol.to_dict(), "hash": protocol.hash},
-        "checkpoint": {"path": str(checkpoint), "sha256": file_sha256(checkpoint)},
-    }
-    text = json.dumps(content, indent=1) + "\n"
-    replace_atomically(output / "predictions.json", lambda file: file.write(text.encode()))
-    server = f"for the test server: catalyst-dl submit --predictions {output}"
-    click.echo(printable(f"predictions: {output / 'gray'}; {server}"))
-    return output
