@@ -41,9 +41,8 @@ def browse(
         raise InputError("no recipe: give --config FILE, e.g. --config toy/pspnet50")
     from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 
-    path = output_file(output, ".png")
     recipe = resolve_recipe(load_layers(files, assignments), trusted)
-    _draw(recipe, trusted, count, epoch, path, originals)
+    _draw(recipe, trusted, count, epoch, output_file(output, ".png"), originals)
 
 
 def _draw(recipe: Recipe, trusted: tuple[str, ...], count: int, epoch: int, path: Path, originals: bool) -> None:
