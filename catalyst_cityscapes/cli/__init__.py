@@ -39,7 +39,7 @@ COMMANDS = {
     "report": "Write a run's report as one HTML file that works offline",
     "bench": "Time ours against the control arm",
 }
-"""Subcommand -> how its help begins, so that the list imports none. Its module beside this file has the same name."""
+"""Subcommand -> how its help begins, so that the list imports none. Its module below this one has the same name."""
 
 
 @contextmanager

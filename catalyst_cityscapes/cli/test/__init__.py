@@ -87,7 +87,7 @@ def test(
     if checkpoint is None and folder is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
-    from catalyst_cityscapes.cli.checkpoint_scoring import predict_test_split, score_checkpoint
+    from catalyst_cityscapes.cli.test.scoring import predict_test_split, score_checkpoint
 
     work = score_checkpoint if split == "val" else predict_test_split
     work(recipe, path, Path(output) if output else None, device, limit, tester, batch, precision)
