@@ -10,7 +10,7 @@ from scoring_city import SIZE
 from tiny_network import TinyLogits
 from tiny_runs import VAL_IMAGES, logged, recipe_of, settings_of, train
 
-from catalyst_cityscapes.cli.test import score_checkpoint
+from catalyst_cityscapes.cli.test.scoring import score_checkpoint
 from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.runner import SegmentationRunner

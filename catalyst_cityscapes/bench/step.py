@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
 from catalyst_cityscapes.engine import close_processes
@@ -33,19 +34,6 @@ from semseg_ref.sampling import EpochSampler
 from semseg_ref.train_log import IterationLog
 
 CLASSES = 19
-ARMS: Mapping[str, tuple[str, ...]] = {
-    "fp32": (),
-    "fp32 channels_last": ("engine.memory_format=channels_last",),
-    "bf16": ("engine.precision=bf16",),
-    "bf16 channels_last": ("engine.precision=bf16", "engine.memory_format=channels_last"),
-    "bf16 channels_last compile fused": (
-        "engine.precision=bf16",
-        "engine.memory_format=channels_last",
-        "engine.compile=default",
-        "optimizer.fused=true",
-    ),
-}
-"""What is timed against the control arm."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +179,7 @@ def loop_cost(size: Size, turns: int) -> Row:
     return {"what": "loop", "arm": "fp32", **_about(size, turns), **compare(size, turns).row()}
 
 
-def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
+def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = STEP_ARMS) -> Iterator[Row]:
     """The engine's ways against the control arm in float32 with torch's defaults; their share of the matrix rate."""
     flops = step_flops(size)
     rates = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
@@ -232,7 +220,7 @@ def metric_cost(size: Size, turns: int) -> Row:
     }
 
 
-def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
+def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = STEP_ARMS) -> Iterator[Row]:
     """All of the above."""
     yield loop_cost(size, turns)
     yield metric_cost(size, turns)

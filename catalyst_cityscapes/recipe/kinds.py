@@ -5,11 +5,6 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-from catalyst.core.callback import ICallback
-from torch import nn
-from torch.optim import Optimizer
-
-BASES = {"model": (nn.Module, "a torch.nn.Module"), "optimizer": (Optimizer, "a torch.optim.Optimizer")}
 PAIRS = {"augmentation": "image and label", "criterion": "logits and labels"}
 PLAIN = (str, int, float, bool, type(None))
 
@@ -33,15 +28,29 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
     if not inspect.isclass(target):
         return None
     name = node["_target_"]
-    if is_callback:
-        return None if issubclass(target, ICallback) else f"expected a callback of Catalyst, {name} is none"
-    if path[0] in BASES:
-        base, what = BASES[path[0]]
+    if is_callback or path[0] in ("model", "optimizer"):
+        base, what = _base("callback" if is_callback else path[0])
         return None if issubclass(target, base) else f"expected {what}, {name} is none"
     return None if _takes_two(target) else f"{name} does not take {PAIRS[path[0]]}"
 
 
+def _base(place: str) -> tuple[type, str]:
+    # Imported here, because a recipe with a misspelt key is refused before Catalyst is there, which takes seconds.
+    if place == "callback":
+        from catalyst.core.callback import ICallback
+
+        return ICallback, "a callback of Catalyst"
+    import torch
+
+    return {
+        "model": (torch.nn.Module, "a torch.nn.Module"),
+        "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
+    }[place]
+
+
 def _takes_two(target: type) -> bool:
+    from torch import nn
+
     call = target.forward if issubclass(target, nn.Module) else getattr(target, "__call__", None)  # noqa: B004
     if not inspect.isfunction(call):
         return False

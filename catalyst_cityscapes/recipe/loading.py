@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from catalyst_cityscapes.recipe.places import CONFIGS, shipped_configs
 from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -22,7 +23,6 @@ from semseg_ref.errors import InputError, OptionError, did_you_mean
 from semseg_ref.yaml_limits import MAX_DEPTH, yaml_problem
 
 ANY_SIZE = (1024, 2048)
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")
 MAX_REFERENCES = 10
 # A number of thousands of digits is a ValueError, a key that cannot be hashed a TypeError.
@@ -107,10 +107,9 @@ def find_config(name: str) -> Path:
     for candidate in (path, CONFIGS / name, CONFIGS / f"{name}.yml"):
         if os.path.isfile(candidate):
             return candidate
-    shipped = {str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml")}
     wanted = "/".join(path.parts[-2:]).removesuffix(".yml") + ".yml"
     raise InputError(
-        f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped)}"
+        f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped_configs())}"
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.dataset import read_image
 from semseg_ref.errors import InputError
 from semseg_ref.protocol import PROTOCOLS, Protocol, meaning
 
@@ -73,5 +72,7 @@ def protocol_of(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> Protocol:
     Raises:
         OptionError, DataError: see `ProtocolSection.value` and `read_image`.
     """
+    from semseg_ref.dataset import read_image
+
     size = read_image(pairs[0][0]).shape[:2] if recipe.protocol.is_open else None
     return recipe.protocol.value(size)

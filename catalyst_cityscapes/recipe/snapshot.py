@@ -16,11 +16,11 @@ import yaml
 
 from catalyst_cityscapes.checkpoint_folder import remove_leftovers, resumable
 from catalyst_cityscapes.recipe import replaced_run
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import create_folder, replace_atomically
 
-RECIPE_FILE = "recipe.yml"
 PACKAGES = (
     "torch",
     "torchvision",
