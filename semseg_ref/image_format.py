@@ -99,6 +99,9 @@ def read_format(path: str | Path) -> ImageFormat:
     """
     try:
         with open(path, "rb") as file:
+            if not file.read(1):
+                raise DataError(f"{path}: the file is empty")
+            file.seek(0)
             found = image_format(file, path, whole=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
