@@ -7,7 +7,6 @@ colours. What no such step touches is read; the rest is refused here, for images
 
 import io
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +14,14 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from semseg_ref.errors import DataError
-from semseg_ref.image_size import JPEG_SIGNATURE, NO_SIZE_IN_FRAME, PNG_SIGNATURE, check_pixels, no_image
+from semseg_ref.image_size import (
+    JPEG_SIGNATURE,
+    NO_SIZE_IN_FRAME,
+    PNG_SIGNATURE,
+    check_pixels,
+    no_image,
+    picture_header,
+)
 
 IMAGE_KINDS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "JPEG2000")
 LABEL_KINDS = ("PNG", "TIFF", "BMP", "PPM", "WEBP")
@@ -249,13 +255,8 @@ def _jpeg(file: BinaryIO, path: str | Path) -> ImageFormat:
 
 
 def _other(file: BinaryIO, path: str | Path) -> ImageFormat:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                return _tiff(image) if image.format == "TIFF" else _by_mode(image, file)
-    except Exception as error:  # as in `_orientation`
-        raise no_image(path) from error
+    with picture_header(file, path) as picture:
+        return _tiff(picture) if picture.format == "TIFF" else _by_mode(picture, file)
 
 
 def _by_mode(image: Image.Image, file: BinaryIO) -> ImageFormat:

@@ -3,7 +3,10 @@
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -58,11 +61,22 @@ def _jpeg_size(content: bytes, path: str | Path) -> tuple[int, int]:
 
 
 def _other_size(content: bytes, path: str | Path) -> tuple[int, int]:
+    with picture_header(io.BytesIO(content), path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def picture_header(file: BinaryIO, path: str | Path) -> Iterator[Image.Image]:
+    """An image file opened by Pillow, nothing of it decoded.
+
+    Raises:
+        DataError: Pillow finds no image, or one that claims far too many pixels; also for what goes wrong in the block.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                return image.height, image.width
+            warnings.simplefilter("ignore")
+            with Image.open(file) as picture:
+                yield picture
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: claims more than {MAX_PIXELS} pixels; refused undecoded") from error
     except Exception as error:  # Pillow's plugins raise nearly every type on damaged bytes
