@@ -23,10 +23,11 @@ from torch.utils.data import DataLoader
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
-from catalyst_cityscapes.loaders import build_loaders
+from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
 from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.preemption import Agreement, StopSignals
+from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.training_state import (
@@ -43,6 +44,7 @@ from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
 from semseg_ref.seeding import SeedStreams
+from semseg_ref.single_image import TORCH_SAYS
 
 
 class SegmentationRunner(dl.SupervisedRunner):
@@ -198,7 +200,9 @@ class SegmentationRunner(dl.SupervisedRunner):
             self._checkpoint, notes = read_training_state(self, self.resume, self._allow_changed)
             if self.recipe.experiment.seed is None:
                 self._catalyst_seed = self._checkpoint.get("catalyst_seed", self._catalyst_seed)
+        check_agreement(self.recipe)
         super().on_experiment_start(runner)
+        check_smallest_batch(self.recipe, self.network, len(self.train_loader.sampler), self.engine.num_processes)
         self.agreement = Agreement(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
         self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
         if self._checkpoint is not None:
@@ -308,6 +312,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         for logger in self.loggers.values():
             with contextlib.suppress(OSError):  # a full disk, which is then the error that is told
                 logger.close_log()
+        if isinstance(self.exception, ValueError) and TORCH_SAYS in str(self.exception):
+            self.exception = OptionError(
+                f"sampling.batch_size: {self.recipe.sampling.batch_size}: {self._place()} has too few images for this "
+                f"network's batch norm ({self.exception}); make it larger, or set sampling.drop_last: true"
+            )
         lost = lost_process(self.exception, self._place(), self.recipe.engine.timeout_minutes)
         self.exception = lost or self.exception
         super().on_exception(runner)

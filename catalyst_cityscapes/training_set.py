@@ -1,8 +1,11 @@
 """The training samples of a recipe: one definition for the training and for those who look at what it sees."""
 
 from catalyst_cityscapes.data.image_set import image_set
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
+from semseg_ref.dataset import check_list, make_dataset
+from semseg_ref.list_check import check_training_lists
 from semseg_ref.sampling import EpochSampler, SeededDataset
 from semseg_ref.seeding import SeedStreams
 
@@ -14,6 +17,27 @@ def data_streams(recipe: Recipe) -> SeedStreams | None:
     """
     seed = recipe.experiment.seed
     return SeedStreams(seed) if seed is not None and recipe.sampling.seed_stream == "named" else None
+
+
+def check_data(recipe: Recipe) -> None:
+    """Looks at the files of a recipe's lists before the training, and warns of what is likely a mistake.
+
+    Raises:
+        InputError: see `check_list` and `check_training_lists`.
+    """
+    data = recipe.data
+    train = make_dataset("train", data.root, data.train_list)
+    check_list(train, data.train_list, data.root)
+    for note in check_training_lists(
+        train,
+        data.train_list,
+        data.root,
+        data.val_list,
+        data.classes,
+        data.ignore_index,
+        data.test_list,
+    ):
+        warn(note)
 
 
 def training_set(

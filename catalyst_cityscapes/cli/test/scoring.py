@@ -13,6 +13,7 @@ import click
 import torch
 from torch import nn
 
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import git_revision
@@ -28,6 +29,8 @@ from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import InputError, OptionError, printable
 from semseg_ref.evaluation import check_labels, file_sha256, replace_atomically, write_score
+from semseg_ref.list_check import judge_labels, look_at_labels
+from semseg_ref.metric import check_ignored_value
 from semseg_ref.protocol import Protocol
 
 
@@ -97,6 +100,7 @@ def score_checkpoint(
     With the official scorer `mIoU` is the official average over classes, and the entry `official` has all its scores.
     """
     data = recipe.data
+    check_ignored_value(data.ignore_index, data.classes, "data.ignore_index")
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     pairs = make_dataset("val", data.root, data.val_list)[:limit]
     check_list(pairs, data.val_list, data.root)
@@ -108,6 +112,9 @@ def score_checkpoint(
         check_instances(label_ids)
     network, epoch = build_for_test(recipe, checkpoint, device)
     check_labels(pairs, data.classes, data.ignore_index)
+    look = look_at_labels(pairs, data.classes, data.ignore_index, data.val_list)
+    for note in judge_labels(look, data.classes, data.ignore_index, data.val_list, trained=False):
+        warn(note)
     output = output or _output_folder(checkpoint, epoch, "val", protocol)
     start = time.perf_counter()
     labels = Labels(names, data.ignore_index)
