@@ -115,9 +115,9 @@ def run(
         check_side(f"{side} {cfg[side]}", cfg[side], getattr(network, "size_step", 1))
     optimizer = sgd(network, cfg.base_lr, cfg.momentum, cfg.weight_decay)
     if cfg.weight:
-        load_weights(network, cfg.weight)
+        load_weights(network, cfg.weight, log)
     start_epoch = cfg.start_epoch
-    resumed = load_weights(network, cfg.resume) if cfg.resume else None
+    resumed = load_weights(network, cfg.resume, log) if cfg.resume else None
     network = network.to(processes.device)
     if resumed is not None:
         check_training_state(resumed, cfg.resume)

@@ -8,6 +8,7 @@ import random
 import cv2
 import numpy as np
 import torch
+from catalyst.callbacks import OptimizerCallback
 from catalyst.core.callback import IMetricCallback, ISchedulerCallback
 from small_network import SmallLogits
 from torch import nn
@@ -125,6 +126,10 @@ class Restart(ISchedulerCallback):
         done = 2 * (runner.optimizer_steps % (total // 2)) / total
         for group in runner.optimizer.param_groups:
             group["lr"] = 0.01 * group["lr_multiplier"] * (1 - done)
+
+
+class OwnStep(OptimizerCallback):
+    """Steps the optimiser, as the class that it is made from."""
 
 
 class OneHead(SmallLogits):

@@ -16,6 +16,7 @@ from pydantic.errors import PydanticUserError
 
 from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
 from catalyst_cityscapes.recipe.kinds import is_plain, kind_problem
+from catalyst_cityscapes.recipe.roles import check_roles
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError, did_you_mean
 from semseg_ref.unpickling import no_pickled_code
@@ -133,6 +134,8 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             (path, node, _check_node(path, node, error_at, trusted)) for path, node in walk_nodes(section, (name,))
         ]
         # Afterwards, so that a node where none may be is refused for what it names, if that is worse.
+        if name == "callbacks":
+            check_roles(targets, error_at)
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
                 _check_types(path, node, target, error_at)

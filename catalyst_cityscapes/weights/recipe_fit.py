@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build, resolve_target
 from catalyst_cityscapes.weights.inspection import WeightFile, layout
-from semseg_ref.checkpoint import Match, first_names, match
+from semseg_ref.checkpoint import Match, first_names, match, named_as
 from semseg_ref.errors import CheckpointError
 from semseg_ref.identity import RESNET, Identity, differences, identify
 from semseg_ref.model.resnet import match_backbone
@@ -71,7 +71,8 @@ def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:
     own: dict[str, Tensor] = network.state_dict()
     expected = identify(own)
     if not file.is_imagenet:
-        return RecipeFit(False, expected, match(own, file.weights), differences(file.network, expected))
+        named = named_as(own, file.weights, file.path).weights
+        return RecipeFit(False, expected, match(own, named), differences(file.network, expected))
     backbone = Identity(RESNET, blocks=expected.blocks, bottleneck=expected.bottleneck, stem=expected.stem)
     backbone_layout = layout(backbone)
     if backbone_layout is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from semseg_ref.checkpoint import Match, match, read_checkpoint, reasons, weights_in
+from semseg_ref.checkpoint import Match, match, named_as, read_checkpoint, reasons, weights_in
 from semseg_ref.errors import CheckpointError
 from semseg_ref.identity import BLOCK_COUNTS
 
@@ -153,8 +153,9 @@ def load_pretrained(model: ResNet, path: str | Path) -> None:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file (in {Path.cwd()}); see initmodel/README.md for where to get it")
-    state = weights_in(read_checkpoint(path), path)
     own = model.state_dict()
+    needed = {n: v for n, v in own.items() if not n.startswith("fc.") and not n.endswith(".num_batches_tracked")}
+    state = named_as(needed, weights_in(read_checkpoint(path), path), path).weights
     result = match_backbone(own, state)
     if not result.fits:
         raise CheckpointError(
