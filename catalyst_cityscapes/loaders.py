@@ -6,10 +6,12 @@ from collections import OrderedDict
 import cv2
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import training_set
 from catalyst_cityscapes.validation import validation_set
 from semseg_ref.errors import OptionError
+from semseg_ref.loader_faults import shared_memory_warning
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import ShardSampler, build_loader
 
@@ -35,6 +37,9 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
         raise OptionError(
             f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
         )
+    told = shared_memory_warning(workers * world, batch, data.crop)
+    if told is not None:
+        warn(told)
     train, order = training_set(recipe, rank, world)
     loaders = OrderedDict()
     loaders["train"] = build_loader(

@@ -264,8 +264,8 @@ def named_as(
     fitting = [prefix for prefix in prefixes if all(prefix + name in weights for name in expected)]
     if len(fitting) > 1:
         raise CheckpointError(
-            f"{path}: holds several networks of these names, under {', '.join(map(repr, fitting))}; which is meant? save "
-            "that one alone"
+            f"{path}: holds several networks of these names, under {', '.join(map(repr, fitting))}; which is meant? "
+            "save that one alone"
         )
     if not fitting:
         return Named(weights)

@@ -24,6 +24,7 @@ from semseg_ref.dataset import SemData, check_list
 from semseg_ref.distributed import Processes, leave_processes, start_processes, stop_processes
 from semseg_ref.errors import OptionError
 from semseg_ref.evaluation import create_folder
+from semseg_ref.loader_faults import told_loader_faults
 from semseg_ref.loop import EpochResult, Scalars, train_epoch, validate
 from semseg_ref.model.build import build_network
 from semseg_ref.model.pspnet import check_side
@@ -147,19 +148,20 @@ def run(
     path = folder / f"train_epoch_{start_epoch}.pth"
     for epoch in range(start_epoch, cfg.epochs):
         train_loader.sampler.set_epoch(epoch)
-        result = train_epoch(
-            train_loader,
-            model,
-            optimizer,
-            epoch,
-            cfg,
-            device=processes.device,
-            rank=processes.rank,
-            streams=streams,
-            scalars=scalars if processes.is_main else None,
-            log=log if processes.is_main else None,
-            record=record if processes.is_main else None,
-        )
+        with told_loader_faults(cfg.workers):
+            result = train_epoch(
+                train_loader,
+                model,
+                optimizer,
+                epoch,
+                cfg,
+                device=processes.device,
+                rank=processes.rank,
+                streams=streams,
+                scalars=scalars if processes.is_main else None,
+                log=log if processes.is_main else None,
+                record=record if processes.is_main else None,
+            )
         _report("train", result, epoch, cfg, processes, log, scalars)
         if processes.is_main and (epoch + 1) % cfg.save_freq == 0:
             path = folder / f"train_epoch_{epoch + 1}.pth"
@@ -172,7 +174,8 @@ def run(
             if (epoch + 1) / cfg.save_freq > 2:
                 (folder / f"train_epoch_{epoch + 1 - 2 * cfg.save_freq}.pth").unlink(missing_ok=True)
         if val_loader is not None:
-            result = validate(val_loader, network, criterion, cfg, processes.device)
+            with told_loader_faults(cfg.workers):
+                result = validate(val_loader, network, criterion, cfg, processes.device)
             _report("val", result, epoch, cfg, processes, log, scalars)
     return path
 

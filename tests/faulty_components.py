@@ -55,6 +55,20 @@ class Contrast:
         return image * np.float32(random.uniform(0.6, 1.4)), label
 
 
+class SwapRedAndBlue:
+    """Gives the channels as OpenCV reads them."""
+
+    def __call__(self, image, label):
+        return np.ascontiguousarray(image[..., ::-1]), label
+
+
+class AsMapping:
+    """Returns by name."""
+
+    def __call__(self, image, label):
+        return {"image": image, "label": label}
+
+
 class OwnGenerator:
     """Shifts grey levels by a generator that is copied into each worker."""
 
@@ -126,6 +140,14 @@ class Restart(ISchedulerCallback):
         done = 2 * (runner.optimizer_steps % (total // 2)) / total
         for group in runner.optimizer.param_groups:
             group["lr"] = 0.01 * group["lr_multiplier"] * (1 - done)
+
+
+class WrappedLoss(nn.CrossEntropyLoss):
+    """A loss of one's own around another, with class weights and no annotations."""
+
+    def __init__(self, weight=None, inner=None):
+        super().__init__(weight=weight, ignore_index=255)
+        self.inner = inner
 
 
 class OwnStep(OptimizerCallback):

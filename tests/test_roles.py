@@ -19,8 +19,14 @@ def refused(*settings: str, trusted: tuple[str, ...] = ()) -> str:
 @pytest.mark.parametrize(
     ("node", "said"),
     [
-        ("OptimizerCallback, metric_key: loss", "steps the optimiser, which callbacks.gradient_step (GradientStep) does"),
-        ("BackwardCallback, metric_key: loss", "steps the optimiser, which callbacks.gradient_step (GradientStep) does"),
+        (
+            "OptimizerCallback, metric_key: loss",
+            "steps the optimiser, which callbacks.gradient_step (GradientStep) does",
+        ),
+        (
+            "BackwardCallback, metric_key: loss",
+            "steps the optimiser, which callbacks.gradient_step (GradientStep) does",
+        ),
         ("SchedulerCallback", "writes the learning rates, which callbacks.poly_lr (PolyLR) does already; remove it"),
         ("LRFinder, final_lr: 1.0", "writes the learning rates, which callbacks.poly_lr (PolyLR)"),
         (
@@ -68,8 +74,12 @@ def test_two_of_ours_with_one_role_are_refused(key, node, said):
 
 
 def test_a_class_made_from_one_of_catalysts_is_refused_as_that():
-    message = refused("callbacks.x={_target_: faulty_components.OwnStep, metric_key: loss}", trusted=("faulty_components",))
-    assert "OwnStep is made from Catalyst's OptimizerCallback, which steps the optimiser, which callbacks.grad" in message
+    message = refused(
+        "callbacks.x={_target_: faulty_components.OwnStep, metric_key: loss}", trusted=("faulty_components",)
+    )
+    assert (
+        "OwnStep is made from Catalyst's OptimizerCallback, which steps the optimiser, which callbacks.grad" in message
+    )
 
 
 def test_parts_that_do_not_meet_stay_possible(tmp_path):

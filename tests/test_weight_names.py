@@ -28,7 +28,9 @@ def loaded(tmp_path, content) -> list[str]:
     return [line.removeprefix(f"{tmp_path / 'w.pth'}: ") for line in told]
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
 def test_wrappers_of_torch_leave_no_trace(tmp_path, prefix):
     assert loaded(tmp_path, {"state_dict": renamed(prefix)}) == []
 

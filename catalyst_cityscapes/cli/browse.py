@@ -43,7 +43,7 @@ def browse(
     recipe = resolve_recipe(load_layers(files, assignments), trusted)
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-    normalised_by = normalisation(recipe.augmentation, trusted)
+    normalised_by = normalisation(recipe.augmentation)
     samples = seen_samples(recipe, epoch, count)
     cells, present = [], set()
     for sample in samples:

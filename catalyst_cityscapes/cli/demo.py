@@ -12,6 +12,7 @@ from PIL import Image
 from catalyst_cityscapes.cli.arguments import recipe_options
 from catalyst_cityscapes.cli.test import build_for_test, chosen_checkpoint, newest_run
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
 from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
 from catalyst_cityscapes.report.media import Medium, VideoReader, VideoWriter, find_media
@@ -69,10 +70,10 @@ def demo(
     section = recipe.protocol
 
     def protocol_of(height: int, width: int) -> Protocol:
-        test_protocol = section.value((height, width))
+        test_protocol = protocol_value(recipe, (height, width))
         return one_window(test_protocol, height, width) if window else test_protocol
 
-    fixed = "fitted to each picture" if section.is_open else section.value().hash
+    fixed = "fitted to each picture" if section.is_open else protocol_value(recipe).hash
     how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
     click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}"))
     demonstrator = Demonstrator(network, protocol_of, names, colors)

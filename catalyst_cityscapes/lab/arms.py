@@ -16,6 +16,7 @@ from catalyst_cityscapes.recipe.loading import (
     read_yaml,
     resolve_recipe,
 )
+from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import is_official
 from semseg_ref.errors import InputError
@@ -168,7 +169,7 @@ def _check_same_test(arm: Arm, base: Recipe) -> None:
 
 
 def _protocol(recipe: Recipe) -> dict[str, Any]:
-    values = recipe.protocol.value(ANY_SIZE).to_dict()
+    values = protocol_value(recipe, ANY_SIZE).to_dict()
     return {key: value for key, value in values.items() if key != "name"}
 
 

@@ -9,6 +9,8 @@ from catalyst.core.callback import ICallback
 from torch import nn
 from torch.optim import Optimizer
 
+from catalyst_cityscapes.data.augmentation.adapters import library_of
+
 BASES = {"model": (nn.Module, "a torch.nn.Module"), "optimizer": (Optimizer, "a torch.optim.Optimizer")}
 PAIRS = {"augmentation": "image and label", "criterion": "logits and labels"}
 PLAIN = (str, int, float, bool, type(None))
@@ -38,6 +40,12 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
     if path[0] in BASES:
         base, what = BASES[path[0]]
         return None if issubclass(target, base) else f"expected {what}, {name} is none"
+    library = library_of(target.__module__)
+    if is_step and library is not None:
+        return (
+            f"{name} of {library} takes no (image, label), as a step must; make it the whole augmentation, or one of "
+            "AlbumentationsPipeline's `extra`"
+        )
     return None if _takes_two(target) else f"{name} does not take {PAIRS[path[0]]}"
 
 

@@ -1,8 +1,10 @@
 """Named protocols in recipes: what a name fills in, what it replaces, and what is only known from the images."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.dataset import read_image
 from semseg_ref.errors import InputError
@@ -74,4 +76,14 @@ def protocol_of(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> Protocol:
         OptionError, DataError: see `ProtocolSection.value` and `read_image`.
     """
     size = read_image(pairs[0][0]).shape[:2] if recipe.protocol.is_open else None
-    return recipe.protocol.value(size)
+    return protocol_value(recipe, size)
+
+
+def protocol_value(recipe: Recipe, image_size: tuple[int, int] | None = None) -> Protocol:
+    """What a recipe is tested with: its protocol, with the training's normalisation where it states none.
+
+    Raises:
+        OptionError: see `ProtocolSection.value`.
+    """
+    mean, std = tested_with(recipe)
+    return dataclasses.replace(recipe.protocol.value(image_size), mean=mean, std=std)

@@ -94,8 +94,8 @@ def _against(foreign: type, target: type, owners: dict[Any, tuple[str, str]]) ->
         instead = " or ".join(f"{OWN}.{name}" for name in role.owner.split(" or "))
         return f"{target.__name__}{of} {role.what}; in a recipe that is {instead}'s part"
     return (
-        f"{target.__name__}{of} acts on Catalyst's own runners (it wraps, stops, or changes batches and loaders), and a "
-        f"recipe's loop is another; this project's callbacks are {OWN}.*, and a plain Catalyst config "
+        f"{target.__name__}{of} acts on Catalyst's own runners (it wraps, stops, or changes batches and loaders), and "
+        f"a recipe's loop is another; this project's callbacks are {OWN}.*, and a plain Catalyst config "
         "(runner: and run:) takes all of Catalyst's"
     )
 

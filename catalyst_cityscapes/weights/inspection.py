@@ -149,7 +149,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
 
 
 def _known(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefix that all names share, where a network is known by its names only then (Lightning's `model.`)."""
+    """Without the prefix that all names share, where a network is known by its names only then, as Lightning's."""
     names = weights
     while identify(names).family == UNKNOWN:
         first = next(iter(names)).partition(".")[0] + "."

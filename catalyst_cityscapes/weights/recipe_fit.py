@@ -1,12 +1,11 @@
 """Whether a weight file fits a recipe's network, and why not."""
 
-import inspect
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build, resolve_target
+from catalyst_cityscapes.recipe.targets import build, without_pretrained
 from catalyst_cityscapes.weights.inspection import WeightFile, layout
 from semseg_ref.checkpoint import Match, first_names, match, named_as
 from semseg_ref.errors import CheckpointError
@@ -53,13 +52,7 @@ class RecipeFit:
 
 def recipe_network(recipe: Recipe, pretrained: str | None = None) -> nn.Module:
     """The network of a recipe in eval mode, with the ImageNet weights of a file or random ones."""
-    node = dict(recipe.model)
-    target = node["_target_"]
-    # The recipe was checked: its target is allowed. A network's own default may be to read an ImageNet file.
-    arguments = inspect.signature(resolve_target(target, (target.partition(".")[0],))).parameters
-    defaults = {"pretrained": pretrained or False, "encoder_weights": None}
-    node |= {name: value for name, value in defaults.items() if name in arguments}
-    return build(node, "model").eval()
+    return build(without_pretrained(recipe.model, pretrained), "model").eval()
 
 
 def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:

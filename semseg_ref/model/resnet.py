@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semseg_ref.checkpoint import Match, match, named_as, read_checkpoint, reasons, weights_in
 from semseg_ref.errors import CheckpointError
-from semseg_ref.identity import BLOCK_COUNTS
+from semseg_ref.identity import BLOCK_COUNTS, identify
 
 EXPANSION = 4
 INIT_FOLDER = Path("initmodel")
@@ -137,6 +137,12 @@ def match_backbone(own: dict[str, Tensor], state: dict[str, Tensor]) -> Match:
     )
 
 
+def _whole_network(state: dict[str, torch.Tensor]) -> str:
+    if not identify(state).is_segmentation:
+        return ""
+    return "; to start from a whole segmentation network (fine-tuning, other classes too) set experiment.weights to it"
+
+
 def load_pretrained(model: ResNet, path: str | Path) -> None:
     """Fill a backbone with ImageNet weights, all of them or none; `match_backbone` says what may differ.
 
@@ -160,7 +166,7 @@ def load_pretrained(model: ResNet, path: str | Path) -> None:
     if not result.fits:
         raise CheckpointError(
             f"{path}: these are not the weights of this backbone; {result}{reasons(state, own)}; "
-            "see initmodel/README.md"
+            f"see initmodel/README.md{_whole_network(state)}"
         )
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     model.load_state_dict({**own, **fitting}, strict=True)
