@@ -131,7 +131,7 @@ def _checked(result: Any, ignore_index: int) -> torch.Tensor:
     if strange:
         raise InputError(
             f"augmentation: writes the label {strange[0]} where it was 1 everywhere: padding and turned-in "
-            f"corners must become {ignore_index}, data.ignore_index (albumentations: fill_mask: {ignore_index}; torchvision: fill)"
+            f"corners must become {ignore_index}, data.ignore_index (albumentations: fill_mask; torchvision: fill)"
         )
     return image
 

@@ -168,7 +168,7 @@ def require_numbers(cfg: CfgNode, *keys: str) -> None:
 
 @contextmanager
 def exit_on_input_error(program: str = "") -> Iterator[None]:
-    """Turns an `InputError` inside the block into one line on stderr and exit code 2, and a `RunStopError` into its own."""
+    """Turns an `InputError` or `RunStopError` inside the block into one line on stderr and exit code 2 or its own."""
     try:
         yield
     except InputError as error:

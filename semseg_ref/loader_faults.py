@@ -1,7 +1,7 @@
-"""Loader processes that the machine does not carry: what happened in one line, and shared memory asked before the start.
+"""Loader processes that the machine does not carry: what happened in one line, and room asked before the start.
 
-A loader process hands its batches over in shared memory (`/dev/shm`), through file descriptors. Containers often have 64
-MiB of the one and few of the other, and torch reports each in a way of its own, or the process just dies.
+A loader process hands its batches over in shared memory (`/dev/shm`), through file descriptors. Containers often have
+64 MiB of the one and few of the other, and torch reports each in a way of its own, or the process just dies.
 """
 
 import errno
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from semseg_ref.errors import LoaderError
+from semseg_ref.errors import LoaderError, one_line
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFETCH = 2
@@ -31,7 +31,7 @@ def batch_bytes(batch_size: int, crop: Sequence[int]) -> int:
 
 
 def shared_memory_warning(workers: int, batch_size: int, crop: Sequence[int]) -> str | None:
-    """A line where `workers` loader processes are likely to fill `/dev/shm`; None where they are not, or nobody knows.
+    """A line where `workers` loader processes are likely to fill `/dev/shm`; else, or where nobody knows, None.
 
     Args:
         workers: of all processes of this machine.
@@ -43,8 +43,8 @@ def shared_memory_warning(workers: int, batch_size: int, crop: Sequence[int]) ->
     if free is None or needed <= free:
         return None
     return (
-        f"sampling.workers: {workers} loader processes hold up to {needed / MIB:.0f} MiB of batches in {SHARED_MEMORY}, "
-        f"which has {free / MIB:.1f} MiB left; {_way_out()}"
+        f"sampling.workers: {workers} loader processes hold up to {needed / MIB:.0f} MiB of batches in "
+        f"{SHARED_MEMORY}, which has {free / MIB:.1f} MiB left; {_way_out()}"
     )
 
 
@@ -83,12 +83,15 @@ def loader_fault(error: BaseException, workers: int) -> LoaderError | None:
     elif "killed by signal" in text and all(sign in text for sign in DIED[:1]):
         told = f"a loader process was killed, likely for want of memory ({SHARED_MEMORY}: {shared}); set it to less"
     elif all(sign in text for sign in DIED) or (isinstance(error, BROKEN) and theirs):
-        told = f"a loader process ended without a word ({SHARED_MEMORY}: {shared}); set it to less, or to 0 to see why"
+        told = (
+            f"a loader process ended without a word, killed for want of memory? ({SHARED_MEMORY}: {shared}); set it to "
+            "less, or to 0 to see why"
+        )
     elif code in (errno.EAGAIN, errno.ENOMEM) and theirs:
         told = "no more processes can be started (memory, or ulimit -u); set it to less"
     if told is None:
         return None
-    return LoaderError(f"sampling.workers: {workers}: {told}; then go on with --resume auto ({text[:160]})")
+    return LoaderError(f"sampling.workers: {workers}: {told}; then go on with --resume auto ({one_line(error)[:160]})")
 
 
 @contextmanager

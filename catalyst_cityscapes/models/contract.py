@@ -64,7 +64,7 @@ def check_network(
         output, size = _probe(network, crop, train)
         expected = (
             f"expected (main, auxiliary) logits, each float [N, {classes}, h, w] for an input [N, 3, H, W], or "
-            "the main logits alone with callbacks.aux_loss.weight: 0; a class of your own around it can return that (--trust)"
+            "the main logits alone with callbacks.aux_loss.weight: 0; a class of your own (--trust) can return that"
         )
         try:
             main, aux = two_heads(output)

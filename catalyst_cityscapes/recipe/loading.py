@@ -190,7 +190,8 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: naming file, key path and the nearest valid name.
     """
-    make_importable(trusted, (source.folder for source in layers.sources if source.folder is not None))
+    folders = (source.folder for source in layers.sources if source.folder is not None)
+    make_importable(trusted, (folder for folder in folders if not folder.resolve().is_relative_to(CONFIGS)))
     content = _resolve(layers)
     complete_protocol(content, layers.origin, layers.error)
     try:

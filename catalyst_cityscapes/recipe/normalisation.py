@@ -5,7 +5,7 @@ states is measured before the training (`catalyst_cityscapes.training_input`).
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +41,16 @@ def stated_normalisations(augmentation: Node) -> list[Stated]:
     """
     found = []
     for path, node, target in _running(augmentation):
-        parameters = inspect.signature(target).parameters
+        parameters = _parameters(target)
         values = {name: node.get(name, parameters[name].default) for name in parameters}
         mean, std = values.get("mean"), values.get("std")
         scale = 1.0
         if target.__module__.startswith("albumentations.") and target.__name__ == "Normalize":
             if values.get("normalization", "standard") != "standard":
                 continue
-            scale = float(values["max_pixel_value"] or 1.0)
+            scale = values["max_pixel_value"]
+            if not isinstance(scale, (int, float)):
+                continue
         elif not (target.__module__.startswith(OWN_PACKAGES) and "std" in values):
             continue
         if _is_three(mean) and (std is None or _is_three(std)):
@@ -61,9 +63,17 @@ def _running(augmentation: Node) -> list[tuple[tuple, Node, Callable]]:
     order, steps = augmentation.get("order"), augmentation.get("steps")
     outer: list[tuple[tuple, Any]] = [(("augmentation",), augmentation)]
     if isinstance(order, list) and isinstance(steps, dict):
-        outer = [(("augmentation", "steps", name), steps[name]) for name in order if steps.get(name) is not None]
+        names = [name for name in order if isinstance(name, str) and steps.get(name) is not None]
+        outer = [(("augmentation", "steps", name), steps[name]) for name in names]
     nodes = [pair for path, value in outer for pair in walk_nodes(value, path)]
     return [(path, node, locate(node["_target_"])[1]) for path, node in nodes]
+
+
+def _parameters(target: Callable) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:  # built-in callables without a signature
+        return {}
 
 
 def _is_three(values: Any) -> bool:
@@ -79,7 +89,7 @@ def same(left: Normalisation, right: Normalisation) -> bool:
     """Whether two normalisations are one, up to `MEAN_TOLERANCE` and `STD_TOLERANCE`."""
     means = all(abs(a - b) <= MEAN_TOLERANCE for a, b in zip(left[0], right[0], strict=True))
     stds = [each or (1.0,) * 3 for each in (left[1], right[1])]
-    return means and all(abs(a / b - 1) <= STD_TOLERANCE for a, b in zip(*stds, strict=True))
+    return means and all(abs(a - b) <= STD_TOLERANCE * abs(b) for a, b in zip(*stds, strict=True))
 
 
 def tested_with(recipe: Recipe) -> Normalisation:
@@ -122,7 +132,7 @@ def odd_paddings(recipe: Recipe) -> list[str]:
         return []
     lines = []
     for path, node, target in _running(recipe.augmentation):
-        parameters = inspect.signature(target).parameters
+        parameters = _parameters(target)
         if not target.__module__.startswith(OWN_PACKAGES) or "padding" not in parameters:
             continue
         padding = node.get("padding", parameters["padding"].default)
