@@ -75,6 +75,7 @@ def test_what_is_no_weight_a_class_is_refused(tmp_path, weights, said):
             "{_target_: torch.nn.CrossEntropyLoss, reduction: none, ignore_index: 255}",
             "expected one number; is its reduction 'none'?",
         ),
+        ("{_target_: torch.nn.NLLLoss, weight: [1,2,3], ignore_index: 255}", "it takes log-probabilities"),
         ("{_target_: torch.nn.CrossEntropyLoss, ignore_index: 0}", "with ignored pixels (255)"),
     ],
 )

@@ -99,6 +99,11 @@ def test_a_size_that_the_network_refuses():
         check(Halves(pair), crop=(713, 713))
 
 
+def test_a_function_that_makes_no_network():
+    with pytest.raises(InputError, match=r"expected a torch\.nn\.Module, the _target_ returned function"):
+        check(pair)
+
+
 def test_a_test_only_asks_for_the_main_logits_in_eval_mode():
     check(Returns(lambda main, aux: main), training=False)
     with pytest.raises(InputError, match=r"2 classes, and data\.classes is 3"):

@@ -62,8 +62,8 @@ def test_a_callback_of_catalyst_takes_over_nothing(node, said):
         ("second", "PolyLR, base_lr: 0.01", "writes the learning rates, and so does callbacks.poly_lr (PolyLR)"),
         ("second", "OneCycle, momentum: null", "writes the learning rates, and so does callbacks.poly_lr (PolyLR)"),
         ("second", "Checkpoint", "writes checkpoints, and so does callbacks.checkpoint (Checkpoint)"),
-        ("second", "EpochLogging", "is there twice, and would do everything twice (callbacks.epoch_log too)"),
-        ("second", "MeanIoU, classes: 19, ignore_index: 255", "is there twice"),
+        ("second", "EpochLogging", "does the work of EpochLogging, and so does callbacks.epoch_log (EpochLogging)"),
+        ("second", "MeanIoU, classes: 19, ignore_index: 255", "does the work of MeanIoU, and so does"),
     ],
 )  # fmt: skip
 def test_two_of_ours_with_one_role_are_refused(key, node, said):

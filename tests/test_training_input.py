@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy_runs import toy_recipe
 
+from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.normalisation import tested_with as normalisation_of_the_test
 from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.training_input import check_training_input
@@ -87,6 +88,16 @@ def test_whoever_states_it(toy_city, settings, mean, std):
     found = normalisation_of_the_test(toy_recipe(toy_city, *settings))
     assert found[0] == pytest.approx(tuple(mean))
     assert found[1] is None if std is None else found[1] == pytest.approx(tuple(std))
+
+
+@pytest.mark.parametrize("name", ["semseg-ms", "whole", "official"])
+def test_another_protocol_keeps_the_normalisation(toy_city, tmp_path, name):
+    foreign = compose(CROP, TENSOR).replace("=", ": ", 1)
+    (tmp_path / "recipe.yml").write_text(f"{foreign}\nprotocol: {{name: semseg-ss, mean: [0, 0, 0], std: [1, 1, 1]}}\n")
+    layers = ["toy/pspnet50", tmp_path / "recipe.yml"]
+    protocol = protocol_value(load_recipe(layers, [f"protocol.name={name}"]), (64, 96))
+    assert (protocol.mean, protocol.std) == ((0, 0, 0), (1, 1, 1))
+    assert protocol.name == name
 
 
 def test_the_remedy_works_where_a_step_of_ones_own_changes_values(toy_city):
@@ -177,6 +188,13 @@ def test_a_transform_of_torchvision_gets_typed_tensors(toy_city):
     assert torch.equal(pixels[1].long(), label)
     random.seed(3)
     assert torch.equal(build_augmentation(recipe)(image, image[..., 1])[0], pixels)
+
+
+def test_a_function_of_image_and_label(toy_city):
+    node = "_target_: faulty_components.flip_all"
+    with pytest.raises(InputError, match=r"missing argument 'image' .*for the function itself add _mode_: partial"):
+        toy_recipe(toy_city, f"{STEPS}.flip={{{node}}}", trusted=("faulty_components",))
+    assert notes(toy_city, f"{STEPS}.flip={{{node}, _mode_: partial}}") == []
 
 
 def test_a_colour_augmentation_is_no_other_normalisation(toy_city):

@@ -162,9 +162,12 @@ def _check_same_test(arm: Arm, base: Recipe) -> None:
     ours, theirs = _protocol(arm.recipe), _protocol(base)
     for key in theirs:
         if ours[key] != theirs[key]:
+            mend = f"pin it for all, e.g. add protocol.{key}={shown(theirs[key])} to the arm"
+            if key in ("mean", "std"):
+                mend = "the test normalises as the training does, so give all arms one normalisation"
             raise InputError(
                 f"arm {arm.name}: protocol.{key}: {shown(ours[key])}, but {shown(theirs[key])} in the base: all arms "
-                f"are tested alike; pin it for all, e.g. add protocol.{key}={shown(theirs[key])} to the arm"
+                f"are tested alike; {mend}"
             )
 
 

@@ -56,6 +56,8 @@ def check_network(
         InputError: it refuses the size, returns something else, another number of classes, or logits whose grid is none
             of the labels' pixels; what it must return is said.
     """
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model: expected a torch.nn.Module, the _target_ returned {type(network).__name__}")
     if type(network).__module__.startswith(OWN):
         return
     name = type(network).__name__

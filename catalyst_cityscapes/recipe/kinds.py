@@ -30,6 +30,8 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
     is_step = path[:2] == ("augmentation", "steps") and len(path) == 3
     if not (is_callback or is_step or len(path) == 1):
         return None
+    if node.get("_mode_") == "partial" and path[0] == "augmentation" and not inspect.isclass(target):
+        return None  # a function of (image, label) itself
     if node.get("_mode_") == "partial":
         return "_mode_: partial builds a function, and this place needs what it returns; leave it out"
     if not inspect.isclass(target):

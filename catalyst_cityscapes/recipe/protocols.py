@@ -14,12 +14,13 @@ from semseg_ref.protocol import PROTOCOLS, Protocol, meaning
 def without_renamed_protocol(below: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """The layers `below`, without the parts of their protocol that a layer replaces by naming another one.
 
-    The crop and the base size of the data set stay, except to and from `whole`, whose window is the image.
+    The normalisation stays, since it is the network's; the crop and the base size of the data set stay, except to and
+    from `whole`, whose window is the image.
     """
     old, new = below.get("protocol"), content.get("protocol")
     if not isinstance(old, dict) or not isinstance(new, dict) or str(new.get("name")) not in PROTOCOLS:
         return below
-    kept = () if "whole" in (old.get("name"), new["name"]) else ("crop", "base_size")
+    kept = ("mean", "std", *(() if "whole" in (old.get("name"), new["name"]) else ("crop", "base_size")))
     return {**below, "protocol": {key: old[key] for key in kept if key in old}}
 
 

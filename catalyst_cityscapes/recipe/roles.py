@@ -60,7 +60,7 @@ def check_roles(nodes: Sequence[Node], error_at: Callable[..., InputError]) -> N
     Raises:
         InputError: naming both key paths, or the callback of this project that does it.
     """
-    owners: dict[Role | str, tuple[str, str]] = {}
+    owners: dict[Role, tuple[str, str]] = {}
     for path, node, target in nodes:
         if not (inspect.isclass(target) and issubclass(target, ICallback)):
             continue
@@ -71,9 +71,7 @@ def check_roles(nodes: Sequence[Node], error_at: Callable[..., InputError]) -> N
             key, kind = ".".join(map(str, path)), target.__name__
             if role in owners:
                 first, other = owners[role]
-                done = role.what if isinstance(role, Role) else "is there twice, and would do everything twice"
-                both = f"{done}, and so does {first} ({other})" if isinstance(role, Role) else f"{done} ({first} too)"
-                raise error_at(path, f"{kind} {both}; set one of them to null")
+                raise error_at(path, f"{kind} {role.what}, and so does {first} ({other}); set one of them to null")
             owners[role] = (key, kind)
 
 
@@ -85,7 +83,7 @@ def _of_catalyst(target: type) -> type | None:
     return next(named, CallbackWrapper if issubclass(target, CallbackWrapper) else None)
 
 
-def _against(foreign: type, target: type, owners: dict[Any, tuple[str, str]]) -> str:
+def _against(foreign: type, target: type, owners: dict[Role, tuple[str, str]]) -> str:
     of = "" if foreign is target else f" is made from Catalyst's {foreign.__name__}, which"
     for role in _roles(foreign, {}) or ([METRIC] if issubclass(foreign, IMetricCallback) else []):
         if role in owners:
@@ -100,14 +98,14 @@ def _against(foreign: type, target: type, owners: dict[Any, tuple[str, str]]) ->
     )
 
 
-def _roles(target: type, node: dict[str, Any]) -> list[Role | str]:
+def _roles(target: type, node: dict[str, Any]) -> list[Role]:
     if target.__name__ == "OneCycle" and target.__module__.startswith(OWN):
         # One node may write the rates and another the momentum.
         written = [("rates", ROLES[2][1]), ("momentum", MOMENTUM)]
         return [role for argument, role in written if node.get(argument, ...) is not None]
-    roles: list[Role | str] = [role for kinds, role in ROLES if issubclass(target, kinds)]
+    roles = [role for kinds, role in ROLES if issubclass(target, kinds)]
     if target.__name__ in ("EarlyStopping", "EarlyStoppingCallback"):
         roles.append(STOP)
     if not roles and target.__module__.startswith(OWN):
-        roles.append(f"{target.__module__}.{target.__qualname__}")
+        roles.append(Role(f"does the work of {target.__name__}", target.__qualname__))
     return roles

@@ -216,7 +216,9 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
     for name in names:
         required = parameters[name].default is inspect.Parameter.empty
         if required and name not in arguments and name not in supplied and node.get("_mode_") != "partial":
-            raise error_at(path, f"missing argument '{name}' of {node['_target_']}")
+            itself = "; for the function itself add _mode_: partial" if path[0] == "augmentation" else ""
+            hint = "" if inspect.isclass(target) else itself
+            raise error_at(path, f"missing argument '{name}' of {node['_target_']}{hint}")
     problem = kind_problem(path, node, target)
     if problem:
         raise error_at(path, problem)

@@ -12,6 +12,7 @@ from torch.nn.modules.loss import _Loss
 from semseg_ref.errors import InputError
 
 CLASS_WEIGHTS = ("weight", "pos_weight")
+SHIFT = 1000.0
 
 
 def tensor_arguments(target: Callable) -> set[str]:
@@ -94,7 +95,8 @@ def check_criterion(criterion: nn.Module, classes: int, ignore_index: int) -> No
         classes, ignore_index: of the labels; a third of the pixels is ignored, in the others each class occurs.
 
     Raises:
-        InputError: it raises, gives no single number, or one that is not finite or has no gradient.
+        InputError: it raises, gives no single number, or one that is not finite or has no gradient, or takes
+            log-probabilities for what networks give (NLLLoss).
     """
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, classes, 3, classes, generator=generator, requires_grad=True)
@@ -103,7 +105,7 @@ def check_criterion(criterion: nn.Module, classes: int, ignore_index: int) -> No
     name = type(criterion).__name__
     takes = f"criterion: {name} does not take logits [N, {classes}, h, w] and labels [N, h, w] with ignored pixels"
     try:
-        loss = criterion(logits, labels)
+        loss, shifted = criterion(logits, labels), criterion(logits + SHIFT, labels)
     except Exception as error:  # a loss of anybody's says what it does not like in its own way
         raise InputError(f"{takes} ({ignore_index}): {type(error).__name__}: {' '.join(str(error).split())}") from error
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
@@ -112,4 +114,9 @@ def check_criterion(criterion: nn.Module, classes: int, ignore_index: int) -> No
     if not loss.requires_grad or not torch.isfinite(loss):
         raise InputError(
             f"criterion: {name} gives {loss.item():g} on random logits, expected a finite number with a gradient"
+        )
+    if shifted < loss - SHIFT / 2:
+        raise InputError(
+            f"criterion: {name} falls without end when all logits grow alike: it takes log-probabilities, and networks "
+            "give logits; torch.nn.CrossEntropyLoss is the same with the softmax inside"
         )
