@@ -7,10 +7,12 @@ import cv2
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import check_data, training_set
 from catalyst_cityscapes.validation import validation_set
 from semseg_ref.errors import OptionError
+from semseg_ref.loader_faults import shared_memory_warning
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import ShardSampler, build_loader
 from semseg_ref.single_image import needs_several_images, smallest_batch
@@ -74,6 +76,9 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     batch = process_batch(recipe, world)
     workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
     check_data(recipe)
+    told = shared_memory_warning(workers * world, batch, data.crop)
+    if told is not None:
+        warn(told)
     train, order = training_set(recipe, rank, world)
     loaders = OrderedDict()
     loaders["train"] = build_loader(

@@ -20,16 +20,20 @@ from catalyst.loggers.tensorboard import TensorboardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
+from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.targets import build, without_pretrained
+from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
+from catalyst_cityscapes.training_input import check_training_input
 from catalyst_cityscapes.training_state import (
     read_training_state,
     restore_buffers,
@@ -40,6 +44,8 @@ from catalyst_cityscapes.training_step import FORMATS, apply_memory_format, chec
 from catalyst_cityscapes.validation import predict_batch
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
+from semseg_ref.fine_tuning import start_from
+from semseg_ref.loader_faults import loader_fault
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
@@ -135,6 +141,8 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def get_loaders(self) -> "OrderedDict[str, DataLoader]":
         """Training loader, and the validation loader where the recipe validates."""
+        for note in check_training_input(self.recipe):
+            warn(note)
         loaders, self.val_protocol = build_loaders(self.recipe, self.engine.process_index, self.engine.num_processes)
         return loaders
 
@@ -142,11 +150,15 @@ class SegmentationRunner(dl.SupervisedRunner):
         """The recipe's network, seeded, with the weights to resume from, after the callbacks' conversions."""
         if self.streams is not None:
             self.streams.seed_init()
-        model = build(self.recipe.model, "model")
+        start = self.recipe.experiment.weights
+        model = build(self.recipe.model if start is None else without_pretrained(self.recipe.model), "model")
         for side in self.recipe.data.crop if hasattr(model, "size_step") else ():
             check_side(f"data.crop: {side}", side, model.size_step)
+        self._check_network(model)
         if self._checkpoint is not None:
             load_state(model, weights_in(self._checkpoint, self.resume), self.resume)
+        elif start is not None:
+            start_from(model, start, self.recipe.data.classes, warn)
         model = model.to(self.engine.device)
         for callback in self._nodes.values():
             if hasattr(callback, "convert_model"):
@@ -157,9 +169,16 @@ class SegmentationRunner(dl.SupervisedRunner):
             model = apply_memory_format(model, engine.memory_format)
         return model if engine.compile is None else compile_network(model, engine.compile)
 
+    def _check_network(self, model: nn.Module) -> None:
+        weights = [callback.weight for callback in self._nodes.values() if isinstance(callback, AuxLossWeighting)]
+        data = self.recipe.data
+        check_network(model, data.classes, data.crop, weights[0] if weights else None)
+
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
-        return build(self.recipe.criterion, "criterion").to(self.engine.device)
+        criterion = build(self.recipe.criterion, "criterion")
+        check_criterion(criterion, self.recipe.data.classes, self.recipe.data.ignore_index)
+        return criterion.to(self.engine.device)
 
     def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over its parameter groups."""
@@ -284,7 +303,8 @@ class SegmentationRunner(dl.SupervisedRunner):
             self.batch = {**batch, "targets": target, "logits": logits, "aux_logits": None, "prediction": prediction}
             return
         # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches.
-        main, aux = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
+        output = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
+        main, aux = two_heads(output)
         target = batch["targets"]
         if main.shape[-2:] != target.shape[-2:]:
             if self.is_train_loader:
@@ -318,7 +338,7 @@ class SegmentationRunner(dl.SupervisedRunner):
                 f"network's batch norm ({self.exception}); make it larger, or set sampling.drop_last: true"
             )
         lost = lost_process(self.exception, self._place(), self.recipe.engine.timeout_minutes)
-        self.exception = lost or self.exception
+        self.exception = lost or loader_fault(self.exception, self.recipe.sampling.workers) or self.exception
         super().on_exception(runner)
 
     def _place(self) -> str:

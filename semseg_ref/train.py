@@ -25,6 +25,7 @@ from semseg_ref.distributed import Processes, leave_processes, start_processes, 
 from semseg_ref.errors import OptionError
 from semseg_ref.evaluation import create_folder
 from semseg_ref.list_check import check_training_lists
+from semseg_ref.loader_faults import told_loader_faults
 from semseg_ref.loop import EpochResult, Scalars, train_epoch, validate
 from semseg_ref.metric import check_ignored_value
 from semseg_ref.model.build import build_network
@@ -142,9 +143,9 @@ def run(
         )
     optimizer = sgd(network, cfg.base_lr, cfg.momentum, cfg.weight_decay)
     if cfg.weight:
-        load_weights(network, cfg.weight)
+        load_weights(network, cfg.weight, log)
     start_epoch = cfg.start_epoch
-    resumed = load_weights(network, cfg.resume) if cfg.resume else None
+    resumed = load_weights(network, cfg.resume, log) if cfg.resume else None
     network = network.to(processes.device)
     if resumed is not None:
         check_training_state(resumed, cfg.resume)
@@ -174,19 +175,20 @@ def run(
     path = folder / f"train_epoch_{start_epoch}.pth"
     for epoch in range(start_epoch, cfg.epochs):
         train_loader.sampler.set_epoch(epoch)
-        result = train_epoch(
-            train_loader,
-            model,
-            optimizer,
-            epoch,
-            cfg,
-            device=processes.device,
-            rank=processes.rank,
-            streams=streams,
-            scalars=scalars if processes.is_main else None,
-            log=log if processes.is_main else None,
-            record=record if processes.is_main else None,
-        )
+        with told_loader_faults(cfg.workers):
+            result = train_epoch(
+                train_loader,
+                model,
+                optimizer,
+                epoch,
+                cfg,
+                device=processes.device,
+                rank=processes.rank,
+                streams=streams,
+                scalars=scalars if processes.is_main else None,
+                log=log if processes.is_main else None,
+                record=record if processes.is_main else None,
+            )
         _report("train", result, epoch, cfg, processes, log, scalars)
         if processes.is_main and (epoch + 1) % cfg.save_freq == 0:
             path = folder / f"train_epoch_{epoch + 1}.pth"
@@ -199,7 +201,8 @@ def run(
             if (epoch + 1) / cfg.save_freq > 2:
                 (folder / f"train_epoch_{epoch + 1 - 2 * cfg.save_freq}.pth").unlink(missing_ok=True)
         if val_loader is not None:
-            result = validate(val_loader, network, criterion, cfg, processes.device)
+            with told_loader_faults(cfg.workers):
+                result = validate(val_loader, network, criterion, cfg, processes.device)
             _report("val", result, epoch, cfg, processes, log, scalars)
     return path
 

@@ -57,7 +57,7 @@ def _draw(recipe: Recipe, trusted: tuple[str, ...], count: int, epoch: int, path
 
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-    normalised_by = normalisation(recipe.augmentation, trusted)
+    normalised_by = normalisation(recipe.augmentation)
     samples = seen_samples(recipe, epoch, count)
     cells, present = [], set()
     for sample in samples:

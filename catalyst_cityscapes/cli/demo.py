@@ -57,6 +57,7 @@ def demo(
     if configs and checkpoint is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
     from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+    from catalyst_cityscapes.recipe.protocols import protocol_value
     from catalyst_cityscapes.report.media import find_media
 
     media = find_media(inputs, Path(output))
@@ -74,10 +75,10 @@ def demo(
     section = recipe.protocol
 
     def protocol_of(height: int, width: int) -> Protocol:
-        test_protocol = section.value((height, width))
+        test_protocol = protocol_value(recipe, (height, width))
         return one_window(test_protocol, height, width) if window else test_protocol
 
-    fixed = "fitted to each picture" if section.is_open else section.value().hash
+    fixed = "fitted to each picture" if section.is_open else protocol_value(recipe).hash
     how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
     click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}"))
     demonstrator = Demonstrator(network, protocol_of, names, colors)

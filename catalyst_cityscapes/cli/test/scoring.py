@@ -13,6 +13,7 @@ import click
 import torch
 from torch import nn
 
+from catalyst_cityscapes.models.contract import check_network
 from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -45,7 +46,8 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     if device == "cuda" and not torch.cuda.is_available():
         raise OptionError("--device cuda: no GPU is visible")
     network = recipe_network(recipe)
-    epoch = load_weights(network, checkpoint).get("epoch")
+    check_network(network, recipe.data.classes, recipe.data.crop, None, training=False)
+    epoch = load_weights(network, checkpoint, warn).get("epoch")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     return network.to("cuda" if use_gpu else "cpu"), epoch
 
