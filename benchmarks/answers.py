@@ -40,6 +40,7 @@ MISTAKES = (
     "browse --config toy/pspnet50",
     "diff toy/pspnet50 +callbacks.poly_lr.pwoer=0.9",
     "ab toy/pspnet50 --arm a=callbacks.poly_lr.pwoer=0.9",
+    "ab toy/pspnet50 --arm a=swap/head_lr",  # the data set is missing
     "ladder toy/pspnet50 toy/pspnet50,callbacks.poly_lr.pwoer=0.9",
     "weights inspect nowhere.pth",
     "evaluate --run nowhere",

@@ -19,7 +19,7 @@ from catalyst_cityscapes.cli import COMMANDS, COMPLETION, main
 from catalyst_cityscapes.recipe.places import CONFIGS
 
 PROBE = """
-import json, sys
+import json, os, sys
 before = set(sys.modules)
 from catalyst_cityscapes.cli import main
 results = []
@@ -29,7 +29,8 @@ for words in json.loads(sys.argv[1]):
     except SystemExit as end:
         code = end.code
     results.append(code)
-print(json.dumps([results, sorted(set(sys.modules) - before)]), file=sys.stderr)
+print(json.dumps([results, sorted(set(sys.modules) - before)]), file=sys.stderr, flush=True)
+os._exit(0)  # tearing torch down takes as long again on a busy machine
 """
 OWN = {"catalyst_cityscapes", "semseg_ref"}
 TORCH = {"torch", "catalyst", "cv2", "numpy", "matplotlib", "scipy"}
@@ -50,7 +51,7 @@ def commands() -> dict[tuple[str, ...], click.Command]:
 def imported_by(*command_lines: list[str], folder: Path) -> tuple[list[int], set[str]]:
     """Exit codes of command lines, run one after the other in one fresh process, and the modules imported for them."""
     command = [sys.executable, "-c", PROBE, json.dumps(command_lines)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     codes, modules = json.loads(done.stderr.splitlines()[-1])
     return codes, set(modules)
@@ -145,9 +146,7 @@ def proposed(line: str, folder: Path, shell: str = "bash") -> list[str]:
     words = f"catalyst-dl {line}"
     asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(f"{words}|".split()) - 1), COMPLETION: f"{shell}_complete"}
     command = str(Path(sys.executable).with_name("catalyst-dl"))
-    done = subprocess.run(
-        [command], cwd=folder, env=os.environ | asked, capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([command], cwd=folder, env=os.environ | asked, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     if shell == "zsh":  # three lines a proposal: type, value, help
         lines = done.stdout.splitlines()

@@ -3,25 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from catalyst_cityscapes.cli.lab_options import LabOptions
-from catalyst_cityscapes.lab.analysis import analyse, write_tables
 from catalyst_cityscapes.lab.checking import check_plan
 from catalyst_cityscapes.lab.children import StoppedError
 from catalyst_cityscapes.lab.execution import Failure, default_jobs, execute, threads_for, unfinished
-from catalyst_cityscapes.lab.lab_page import write_lab_page
-from catalyst_cityscapes.lab.lab_table import print_analysis
 from catalyst_cityscapes.lab.plan import Plan, check_same_plan
 from catalyst_cityscapes.lab.plan_table import print_plan
-from catalyst_cityscapes.lab.results import LabResults, read_results
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.lab.results import LabResults
 
 BAD_INPUT = 2
-
-
-Report = Callable[[LabResults, Any], Sequence[Any]]
+Report = Callable[["LabResults", Any], Sequence[Any]]
 
 
 def run_lab(plan: Plan, options: LabOptions, sections: Report = lambda results, analysis: ()) -> None:
@@ -77,6 +74,11 @@ def report(folder: Path, sections: Report = lambda results, analysis: ()) -> Non
     Raises:
         InputError: see `read_results`.
     """
+    from catalyst_cityscapes.lab.analysis import analyse, write_tables
+    from catalyst_cityscapes.lab.lab_page import write_lab_page
+    from catalyst_cityscapes.lab.lab_table import print_analysis
+    from catalyst_cityscapes.lab.results import read_results
+
     results = read_results(folder)
     missing = len(results.arms) * len(results.seeds) - len(results.runs)
     if missing:
