@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[HOME], ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_by_fixtures() -> Iterator[None]:
+    """Fails at the end where a fixture of a module or of the session left something that `nothing_left` cannot see."""
+    with _empty_afterwards():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Fails after a test that left something in the temporary folder; `tmp_path` is the place for it."""
-    before = set(os.listdir(tempfile.gettempdir()))
+    """Fails after a test that left something in the temporary folder."""
+    with _empty_afterwards():
+        yield
+
+
+@contextmanager
+def _empty_afterwards() -> Iterator[None]:
+    folder = Path(tempfile.gettempdir())
+    before = set(os.listdir(folder))
     yield
-    left = sorted(set(os.listdir(tempfile.gettempdir())) - before)
+    left = sorted(set(os.listdir(folder)) - before)
+    for name in left:  # told once, by the first that sees it
+        path = folder / name
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     assert not left, f"left in the temporary folder: {left}; write below tmp_path"

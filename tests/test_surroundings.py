@@ -1,5 +1,6 @@
 """Wherever the suite is started, its children have the default signals, and nothing is left in the temporary folder."""
 
+import ast
 import getpass
 import os
 import signal
@@ -29,7 +30,14 @@ def test_child(tmp_path):
     assert subprocess.run(["sh", "-c", "exit 3"]).returncode == 3
 """
 LEAVES = """
-import tempfile
+import pytest, tempfile
+
+@pytest.fixture(scope="module")
+def shared():
+    yield tempfile.mkdtemp(prefix="shared_")
+
+def test_of_a_fixture_that_leaves(shared):
+    pass
 
 def test_leaves():
     tempfile.mkdtemp(prefix="left_")
@@ -70,5 +78,19 @@ def test_what_is_left_fails_and_goes(tmp_path, options):
     done = session(tmp_path, LEAVES, *options)
     assert done.returncode == 1
     assert "left in the temporary folder: ['left_" in done.stdout
-    assert "2 passed, 1 error" in done.stdout
+    assert "left in the temporary folder: ['shared_" in done.stdout
+    assert "3 passed, 2 errors" in done.stdout
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == [f"pytest-of-{getpass.getuser()}"]
+
+
+@pytest.mark.parametrize("module", sorted(Path(__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_what_is_skipped_says_why(module):
+    """`importorskip` names the package by itself."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if ast.unparse(node.func) in ("pytest.skip", "pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail"):
+            reasons = [word.value for word in node.keywords if word.arg == "reason"]
+            reasons += node.args[:1] if ast.unparse(node.func) == "pytest.skip" else []
+            assert reasons, f"{module.name}:{node.lineno}: no reason"
+            assert ast.unparse(reasons[0]) not in ("''", "None"), f"{module.name}:{node.lineno}: no reason"
