@@ -4,6 +4,7 @@ import pytest
 import torch
 from toy_runs import SMALL, SMALL_PACKAGE, toy_settings
 
+from catalyst_cityscapes.bench.step import ARMS, arms_of_this_machine
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.engine import SegmentationEngine, close_processes, cpu_has_bf16
 from semseg_ref.errors import OptionError
@@ -44,6 +45,14 @@ def test_bf16_is_refused_where_it_would_be_emulated(toy_city, workdir, monkeypat
     assert line.startswith("catalyst-dl: error: engine.precision: bf16 on a CPU needs AVX512-BF16 or AMX")
     assert line.endswith("use 'fp32'")
     assert not list(workdir.iterdir())
+
+
+@pytest.mark.parametrize(("has_it", "names"), [(True, set(ARMS)), (False, {"fp32", "fp32 channels_last"})])
+def test_the_bench_times_bf16_where_there_is_some(monkeypatch, capsys, has_it, names):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("catalyst_cityscapes.bench.step.cpu_has_bf16", lambda: has_it)
+    assert set(arms_of_this_machine()) == names
+    assert ("the bf16 arms are left out" in capsys.readouterr().err) is not has_it
 
 
 def test_float32_is_refused_nowhere(monkeypatch):

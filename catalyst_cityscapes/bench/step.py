@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
-from catalyst_cityscapes.engine import close_processes
+from catalyst_cityscapes.engine import close_processes, cpu_has_bf16
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -46,6 +47,14 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """What is timed against the control arm."""
+
+
+def arms_of_this_machine() -> Mapping[str, tuple[str, ...]]:
+    """`ARMS` without bf16 where neither a GPU nor the processor has it; says so."""
+    if torch.cuda.is_available() or cpu_has_bf16():
+        return ARMS
+    warn("the bf16 arms are left out: this processor has neither AVX512-BF16 nor AMX")
+    return {name: settings for name, settings in ARMS.items() if "engine.precision=bf16" not in settings}
 
 
 @dataclass(frozen=True)
@@ -232,8 +241,9 @@ def metric_cost(size: Size, turns: int) -> Row:
     }
 
 
-def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
-    """All of the above."""
+def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Row]:
+    """All of the above; `arms` None: `arms_of_this_machine`."""
+    arms = arms_of_this_machine() if arms is None else arms
     yield loop_cost(size, turns)
     yield metric_cost(size, turns)
     yield from step_speeds(size, turns, arms)

@@ -87,7 +87,7 @@ def step(
     for name in arms:
         if name not in ARMS:
             raise InputError(f"--arm {name}: no such arm{did_you_mean(name, ARMS)}")
-    chosen = {name: ARMS[name] for name in arms or ARMS}
+    chosen = {name: ARMS[name] for name in arms} if arms else None
     _set_threads(threads)
     _write(output, "step", threads, step_rows(Size(int(layers), crop, batch, steps), turns, chosen))
 
