@@ -45,6 +45,12 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def bf16_on_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a bf16 training start where the processor would have to emulate it: slow, but tests are small."""
+    monkeypatch.setattr("catalyst_cityscapes.engine.cpu_has_bf16", lambda: True)
+
+
+@pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory of one test; its checkpoints are removed afterwards."""
     monkeypatch.chdir(tmp_path)

@@ -109,7 +109,7 @@ def train_without_validation(recipe):
         close_processes()
 
 
-def test_validation_in_bf16_scores_in_float32_like_the_test(city):
+def test_validation_in_bf16_scores_in_float32_like_the_test(city, bf16_on_any_cpu):
     recipe = recipe_of(city, "validation.protocol=test", "engine.precision=bf16")
     valid = train(recipe)
     assert valid["mIoU"] == score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu")["mIoU"]

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
-from catalyst_cityscapes.engine import close_processes
+from catalyst_cityscapes.engine import close_processes, cpu_has_bf16
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -34,6 +35,14 @@ from semseg_ref.sampling import EpochSampler
 from semseg_ref.train_log import IterationLog
 
 CLASSES = 19
+
+
+def arms_of_this_machine() -> Mapping[str, tuple[str, ...]]:
+    """`STEP_ARMS` without bf16 where neither a GPU nor the processor has it; says so."""
+    if torch.cuda.is_available() or cpu_has_bf16():
+        return STEP_ARMS
+    warn("the bf16 arms are left out: this processor has neither AVX512-BF16 nor AMX")
+    return {name: settings for name, settings in STEP_ARMS.items() if "engine.precision=bf16" not in settings}
 
 
 @dataclass(frozen=True)
@@ -220,8 +229,9 @@ def metric_cost(size: Size, turns: int) -> Row:
     }
 
 
-def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = STEP_ARMS) -> Iterator[Row]:
-    """All of the above."""
+def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Row]:
+    """All of the above; `arms` None: `arms_of_this_machine`."""
+    arms = arms_of_this_machine() if arms is None else arms
     yield loop_cost(size, turns)
     yield metric_cost(size, turns)
     yield from step_speeds(size, turns, arms)

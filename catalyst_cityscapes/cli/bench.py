@@ -88,7 +88,7 @@ def step(
             raise InputError(f"--arm {name}: no such arm{did_you_mean(name, STEP_ARMS)}")
     from catalyst_cityscapes.bench.step import Size, step_rows
 
-    chosen = {name: STEP_ARMS[name] for name in arms or STEP_ARMS}
+    chosen = {name: STEP_ARMS[name] for name in arms} if arms else None
     _set_threads(threads)
     _write(output, "step", threads, step_rows(Size(int(layers), crop, batch, steps), turns, chosen))
 
