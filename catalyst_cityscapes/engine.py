@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
-from semseg_ref.distributed import all_reduce_sum, join_processes, stop_processes
+from semseg_ref.distributed import all_reduce_sum, join_processes, process_device, stop_processes
 from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -46,10 +46,8 @@ class SegmentationEngine(Engine):
     """
 
     def __init__(self, precision: Precision = "fp32", device: Device = "auto", timeout_minutes: float = 30.0) -> None:
-        visible = torch.cuda.is_available()
-        if device == "cuda" and not visible:
-            raise OptionError("engine.device: cuda asked for, but no GPU is visible; use 'auto' or 'cpu'")
-        cpu = device == "cpu" or not visible
+        own = process_device(device)
+        cpu = own.type == "cpu"
         if cpu and precision == "fp16":
             raise OptionError("engine.precision: fp16 needs a GPU; on a CPU use 'fp32' or 'bf16'")
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
@@ -61,7 +59,7 @@ class SegmentationEngine(Engine):
         timeout = timedelta(minutes=timeout_minutes if cpu else timeout_minutes + 1)
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         if world_size > 1 and not distributed.is_initialized():
-            join_processes("gloo" if cpu else "nccl", timeout)
+            join_processes(own, timeout)
         super().__init__(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)])
         if self.num_processes != world_size:
             raise OptionError(

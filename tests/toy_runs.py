@@ -61,7 +61,7 @@ def train_control(recipe: Recipe, resume: Path | None = None) -> Path:
     cfg = recipe_to_official(recipe)
     cfg.resume = None if resume is None else str(resume)
     try:
-        return train(cfg, start_processes())
+        return train(cfg, start_processes(recipe.engine.device))
     finally:
         stop_processes()
 

@@ -156,7 +156,7 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
 
     cfg = recipe_to_official(recipe)
     cfg.resume = None if resume is None else str(resume)
-    processes = start_processes()
+    processes = start_processes(recipe.engine.device)
     try:
         path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
     except BaseException:
