@@ -300,7 +300,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Ends loader processes and logs, then raises the error again; a lost process is told with the step."""
         self.signals.remove()
         for loader in (self.loaders or {}).values():
-            loader.stop()
+            if hasattr(loader, "stop"):  # a subclass's may be any DataLoader; an error here would hide the first one
+                loader.stop()
         for logger in self.loggers.values():
             with contextlib.suppress(OSError):  # a full disk, which is then the error that is told
                 logger.close_log()
