@@ -7,13 +7,13 @@ the reference's own order and augmentation need generators' states, one of each 
 import functools
 import hashlib
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from catalyst_cityscapes.recipe.changes import check_changes
+from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.checkpoint import check_training_state
 from semseg_ref.checkpoint_file import read_checkpoint
@@ -36,12 +36,7 @@ def versions() -> dict[str, str]:
     for path in sorted(path for package in OWN_PACKAGES for path in (root / package).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     found = {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    return found | {package: installed_version(package) or "absent" for package in PACKAGES}
 
 
 def training_state(runner: "SegmentationRunner") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,8 @@ from recipes import rec_image
 from torch import nn
 from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe
 
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes import training_state
+from catalyst_cityscapes.recipe import snapshot
 from catalyst_cityscapes.testing import window_sum
 from catalyst_cityscapes.testing.class_maps import DeviceMap, decide_planes
 from catalyst_cityscapes.testing.folder import Labels, check_tester
@@ -284,7 +286,7 @@ def test_ties_and_numbers_that_are_none():
 def test_command_line_records_the_tester(toy_city, workdir, capsys):
     recipe = toy_recipe(toy_city, *SMALL)
     (workdir / "run").mkdir()
-    (workdir / "run" / "recipe.yml").write_text(to_yaml(recipe))
+    (workdir / "run" / "recipe.yml").write_text(snapshot.to_yaml(recipe))
     network = recipe_network(recipe)
     torch.save({"state_dict": network.state_dict(), "epoch": 3}, workdir / "w.pth")
     scores = {}
@@ -300,6 +302,23 @@ def test_command_line_records_the_tester(toy_city, workdir, capsys):
     assert (workdir / "exact" / "score.npz").read_bytes() == (workdir / "reference" / "score.npz").read_bytes()
     assert f"{scores['fast']['mIoU']:.4f}" == f"{scores['reference']['mIoU']:.4f}"
     assert "5 windows" in capsys.readouterr().out
+
+
+def test_a_plain_checkout_scores_without_being_installed(toy_city, workdir, monkeypatch):
+    """Its own version is then unknown, as is that of every package without metadata."""
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert set(snapshot.environment()["versions"].values()) == {None}
+    assert training_state.versions.__wrapped__()["torch"] == "absent"
+    recipe = toy_recipe(toy_city, *SMALL)
+    Path("recipe.yml").write_text(snapshot.to_yaml(recipe))
+    torch.save({"state_dict": recipe_network(recipe).state_dict(), "epoch": 3}, "w.pth")
+    arguments = ["test", "--config", "recipe.yml", "--trust", SMALL_PACKAGE, "--checkpoint", "w.pth", "--limit", "1"]
+    assert catalyst_dl(*arguments, "--device", "cpu", "--output", "out") == 0
+    assert json.loads(Path("out/score.json").read_text())["code"]["version"] is None
 
 
 def test_command_line_refuses_a_batch_for_the_exact_tester(workdir, capsys):
