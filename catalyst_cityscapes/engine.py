@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
+from semseg_ref.arithmetic import set_cudnn
 from semseg_ref.distributed import all_reduce_sum, join_processes, process_device, stop_processes
 from semseg_ref.errors import LostProcessError, OptionError
 
@@ -39,18 +40,27 @@ class SegmentationEngine(Engine):
             autocast; fp16 scales the loss and needs a GPU.
         device: `auto` takes a GPU when one is visible.
         timeout_minutes: how long a process waits for the others.
+        deterministic, benchmark: of cuDNN, see `semseg_ref.arithmetic.set_cudnn`.
 
     Raises:
         OptionError: a GPU is asked for and none is visible, fp16 on a CPU, or torchrun's processes did not find
             each other.
     """
 
-    def __init__(self, precision: Precision = "fp32", device: Device = "auto", timeout_minutes: float = 30.0) -> None:
+    def __init__(
+        self,
+        precision: Precision = "fp32",
+        device: Device = "auto",
+        timeout_minutes: float = 30.0,
+        deterministic: bool = False,
+        benchmark: bool = False,
+    ) -> None:
         own = process_device(device)
         cpu = own.type == "cpu"
         if cpu and precision == "fp16":
             raise OptionError("engine.precision: fp16 needs a GPU; on a CPU use 'fp32' or 'bf16'")
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        set_cudnn(deterministic, benchmark)
         # Accelerate keeps its state for the whole process; a second run in it may have another precision.
         AcceleratorState._reset_state(reset_partial_state=False)
         mixed = precision if precision in ("bf16", "fp16") else "no"

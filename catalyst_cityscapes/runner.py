@@ -37,6 +37,7 @@ from catalyst_cityscapes.training_state import (
 )
 from catalyst_cityscapes.training_step import FORMATS, apply_memory_format, checkpoint_activations, compile_network
 from catalyst_cityscapes.validation import predict_batch
+from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
 from semseg_ref.model.pspnet import check_side
@@ -101,6 +102,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         if not any(isinstance(callback, kind) for callback in self._nodes.values()):
             raise OptionError(f"callbacks.{name}: {consequence} without a {kind.__name__}")
 
+    def run(self) -> "SegmentationRunner":
+        """Runs the experiment; returns itself."""
+        with deterministic_algorithms(self.recipe.engine.deterministic):
+            return super().run()
+
     # -- what Catalyst asks for -----------------------------------------------------------------------------------
     @property
     def seed(self) -> int:
@@ -125,7 +131,11 @@ class SegmentationRunner(dl.SupervisedRunner):
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
         settings = self.recipe.engine
-        return SegmentationEngine(settings.precision, settings.device, settings.timeout_minutes)
+        # The reference's cuDNN is deterministic when it is seeded; timing the algorithms gives that up.
+        deterministic = settings.deterministic or (self.streams is not None and not settings.cudnn_benchmark)
+        return SegmentationEngine(
+            settings.precision, settings.device, settings.timeout_minutes, deterministic, settings.cudnn_benchmark
+        )
 
     def get_loggers(self) -> dict[str, ILogger]:
         """None yet: Catalyst asks before it builds anything, and bad input must leave the run folder untouched."""

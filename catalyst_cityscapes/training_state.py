@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
 from catalyst_cityscapes.recipe.changes import check_changes
+from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.checkpoint import check_training_state
@@ -113,11 +115,19 @@ def read_training_state(
     content = read_checkpoint(path)
     check_training_state(content, path, within_epoch=True)
     recipe = runner.recipe.model_dump(mode="json", by_alias=True)
-    notes = check_changes(content.get("recipe"), recipe, path, allowed)
+    notes = check_changes(_complete(content.get("recipe")), recipe, path, allowed)
     notes += _check_processes(content, runner.engine.num_processes, path)
     before, now = content.get("versions", {}), versions()
     notes += [f"{name} was {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     return content, [f"{path}: {note}" for note in notes]
+
+
+def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A checkpoint's recipe with the keys that it is older than: their defaults are what was done before."""
+    try:
+        return None if recipe is None else Recipe.model_validate(recipe).model_dump(mode="json", by_alias=True)
+    except ValidationError:
+        return recipe
 
 
 def _check_processes(content: dict[str, Any], world_size: int, path: Path) -> list[str]:

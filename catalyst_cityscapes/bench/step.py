@@ -108,7 +108,8 @@ class InTurns(SegmentationRunner):
         control: the recipe that the control arm trains.
         size: of both.
         folder: for the control arm's log.
-        torch_defaults: the control arm may use TF32 in convolutions, as torch does unless it is told not to.
+        torch_defaults: the control arm may use TF32 in convolutions and any of cuDNN's algorithms, as torch does unless
+            it is told not to.
     """
 
     def __init__(self, recipe: Recipe, control: Recipe, size: Size, folder: Path, torch_defaults: bool) -> None:
@@ -134,7 +135,7 @@ class InTurns(SegmentationRunner):
             self.control_optimizer = sgd(self.control, self.cfg.base_lr, self.cfg.momentum, self.cfg.weight_decay)
         cudnn = torch.backends.cudnn
         # `flags` turns off what it is not given, cuDNN itself included.
-        kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+        kept = {"enabled": cudnn.enabled, "benchmark": False, "deterministic": not self.torch_defaults}
         with cudnn.flags(**kept, allow_tf32=self.torch_defaults):
             train_epoch(
                 self.train_loader,
