@@ -140,6 +140,8 @@ def test_bad_values_are_one_line(toy_city, workdir, capsys):
     assert "engine.memory_format" in capsys.readouterr().err
     assert catalyst_dl(*command, "engine.activation_checkpointing=[layer7]", "experiment.logdir=run") == 2
     assert "PSPNetLogits has no child 'layer7'" in capsys.readouterr().err
+    assert catalyst_dl(*command, "engine.activation_checkpointing=[layer3]", "engine.compile=default") == 2
+    assert "compile cannot recompute activations; set compile: null or activation" in capsys.readouterr().err
 
 
 def test_the_first_error_is_the_one_that_is_told(toy_city, workdir, one_thread):

@@ -91,6 +91,8 @@ class Engine(Section):
     def _goes_together(self) -> "Engine":
         if self.deterministic and self.cudnn_benchmark:
             raise ValueError("deterministic and cudnn_benchmark exclude each other; set one of them to false")
+        if self.compile is not None and self.activation_checkpointing:
+            raise ValueError("compile cannot recompute activations; set compile: null or activation_checkpointing: []")
         return self
 
 
