@@ -25,7 +25,7 @@ from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders
 from catalyst_cityscapes.notices import warn
-from catalyst_cityscapes.optimization import reference_groups
+from catalyst_cityscapes.optimization import reference_groups, start_momenta
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
@@ -185,6 +185,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         optimizer = build(node, "optimizer", params=groups)
         if self._checkpoint is not None:
             load_optimizer_state(optimizer, self._checkpoint["optimizer"], self.resume)
+        if self.engine.scaler is not None:
+            start_momenta(optimizer)
         return optimizer
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> None:
