@@ -34,7 +34,7 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
     if sampling.across_epochs and recipe.experiment.seed is None:
         raise OptionError(
-            "sampling.across_epochs: needs experiment.seed; other orders are only drawn when an epoch begins"
+            "sampling.across_epochs: needs experiment.seed, for orders known beforehand; set it to false"
         )
     if batch < 1:
         raise OptionError(

@@ -71,7 +71,7 @@ class Sampling(Section):
     @model_validator(mode="after")
     def _draws_are_positions(self) -> "Sampling":
         if self.across_epochs and self.seed_stream != "named":
-            raise ValueError("across_epochs needs seed_stream: named; other orders are only drawn when an epoch begins")
+            raise ValueError("across_epochs needs seed_stream: named, orders known beforehand; set it to false")
         return self
 
 
