@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import check_data, training_set
+from catalyst_cityscapes.transfer import collate_narrow
 from catalyst_cityscapes.validation import validation_set
 from semseg_ref.errors import OptionError
 from semseg_ref.loader_faults import shared_memory_warning
@@ -75,10 +76,13 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     data, sampling = recipe.data, recipe.sampling
     batch = process_batch(recipe, world)
     workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
+    if sampling.across_epochs and recipe.experiment.seed is None:
+        raise OptionError("sampling.across_epochs: needs experiment.seed, for orders known beforehand; set it to false")
     check_data(recipe)
     told = shared_memory_warning(workers * world, batch, data.crop)
     if told is not None:
         warn(told)
+    collate = collate_narrow if recipe.engine.transfer == "overlapped" else None
     train, order = training_set(recipe, rank, world)
     loaders = OrderedDict()
     loaders["train"] = build_loader(
@@ -89,6 +93,8 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
         sampling.drop_last,
         persistent_workers=sampling.persistent_workers,
         outlive_sigterm=True,
+        collate=collate,
+        across_epochs=recipe.experiment.epochs if sampling.across_epochs else None,
     )
     if len(loaders["train"]) == 0:
         raise OptionError(

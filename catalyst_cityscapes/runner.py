@@ -27,7 +27,7 @@ from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
 from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.notices import warn
-from catalyst_cityscapes.optimization import reference_groups
+from catalyst_cityscapes.optimization import reference_groups, start_momenta
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -40,8 +40,17 @@ from catalyst_cityscapes.training_state import (
     restore_process_state,
     training_state,
 )
-from catalyst_cityscapes.training_step import FORMATS, apply_memory_format, checkpoint_activations, compile_network
+from catalyst_cityscapes.training_step import (
+    FORMATS,
+    apply_memory_format,
+    checkpoint_activations,
+    compile_loss,
+    compile_network,
+    use_products_for_resizes,
+)
+from catalyst_cityscapes.transfer import Copier
 from catalyst_cityscapes.validation import predict_batch
+from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
 from semseg_ref.fine_tuning import start_from
@@ -109,6 +118,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         if not any(isinstance(callback, kind) for callback in self._nodes.values()):
             raise OptionError(f"callbacks.{name}: {consequence} without a {kind.__name__}")
 
+    def run(self) -> "SegmentationRunner":
+        """Runs the experiment; returns itself."""
+        with deterministic_algorithms(self.recipe.engine.deterministic):
+            return super().run()
+
     # -- what Catalyst asks for -----------------------------------------------------------------------------------
     @property
     def seed(self) -> int:
@@ -133,7 +147,11 @@ class SegmentationRunner(dl.SupervisedRunner):
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
         settings = self.recipe.engine
-        return SegmentationEngine(settings.precision, settings.device, settings.timeout_minutes)
+        # The reference's cuDNN is deterministic when it is seeded; timing the algorithms gives that up.
+        deterministic = settings.deterministic or (self.streams is not None and not settings.cudnn_benchmark)
+        return SegmentationEngine(
+            settings.precision, settings.device, settings.timeout_minutes, deterministic, settings.cudnn_benchmark
+        )
 
     def get_loggers(self) -> dict[str, ILogger]:
         """None yet: Catalyst asks before it builds anything, and bad input must leave the run folder untouched."""
@@ -164,6 +182,8 @@ class SegmentationRunner(dl.SupervisedRunner):
             if hasattr(callback, "convert_model"):
                 model = callback.convert_model(model, self)
         engine = self.recipe.engine
+        if engine.resize == "products":
+            model = use_products_for_resizes(model)
         model = checkpoint_activations(model, engine.activation_checkpointing)
         if engine.memory_format != "contiguous":
             model = apply_memory_format(model, engine.memory_format)
@@ -178,7 +198,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         """The recipe's loss of one head, on the device."""
         criterion = build(self.recipe.criterion, "criterion")
         check_criterion(criterion, self.recipe.data.classes, self.recipe.data.ignore_index)
-        return criterion.to(self.engine.device)
+        criterion = criterion.to(self.engine.device)
+        return criterion if self.recipe.engine.compile is None else compile_loss(criterion)
 
     def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over its parameter groups."""
@@ -196,6 +217,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         optimizer = build(node, "optimizer", params=groups)
         if self._checkpoint is not None:
             load_optimizer_state(optimizer, self._checkpoint["optimizer"], self.resume)
+        if self.engine.scaler is not None:
+            start_momenta(optimizer)
         return optimizer
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> None:
@@ -209,6 +232,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _setup_loaders(self) -> None:
         # Not through accelerate: it pads validation by repeating samples and shards a distributed sampler twice.
         self.loaders = self.get_loaders()
+        self._copy = Copier(self.engine.device, self.recipe.engine.transfer)
         # `loaders` lacks it while an epoch is resumed in its validation.
         self.train_loader = self.loaders["train"]
 
@@ -288,9 +312,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.iteration += 1
         image, target = self.batch
         if self.is_train_loader or self.val_protocol is None:
-            memory_format = FORMATS[self.recipe.engine.memory_format]
-            image = image.to(self.engine.device, non_blocking=True, memory_format=memory_format)
-        self.batch = [image, target.to(self.engine.device, non_blocking=True)]
+            image = self._copy(image, FORMATS[self.recipe.engine.memory_format])
+        self.batch = [image, self._copy(target).long()]
         super().on_batch_start(runner)
         if self.is_train_loader and self.streams is not None:
             self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
@@ -299,11 +322,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Forward; smaller logits (zoom_factor < 8) get a smaller target in training, and are resized in eval."""
         if self.val_protocol is not None and not self.is_train_loader:
             prediction, logits = predict_batch(self.network, batch["features"], self.val_protocol)
-            target = batch["targets"].long()
-            self.batch = {**batch, "targets": target, "logits": logits, "aux_logits": None, "prediction": prediction}
+            self.batch = {**batch, "logits": logits, "aux_logits": None, "prediction": prediction}
             return
-        # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches.
-        output = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
+        # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches. By `forward`,
+        # which is never compiled: a compiler would start again for eval mode and for a last, smaller batch.
+        output = self.model(batch["features"]) if self.is_train_loader else self.network.forward(batch["features"])
         main, aux = two_heads(output)
         target = batch["targets"]
         if main.shape[-2:] != target.shape[-2:]:
@@ -323,7 +346,8 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def _stop_loaders(self) -> None:
         for loader in (self.loaders or {}).values():
-            loader.stop()
+            if hasattr(loader, "stop"):  # a subclass's may be any DataLoader; an error here would hide the first one
+                loader.stop()
 
     def on_exception(self, runner: dl.IRunner) -> None:
         """Ends loader processes and logs, then raises the error again; a lost process is told with the step."""

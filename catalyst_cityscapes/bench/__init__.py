@@ -12,8 +12,17 @@ STEP_ARMS: dict[str, tuple[str, ...]] = {
         "engine.compile=default",
         "optimizer.fused=true",
     ),
+    "bf16 fast_step": (
+        "engine.precision=bf16",
+        "engine.memory_format=channels_last",
+        "engine.compile=default",
+        "engine.cudnn_benchmark=true",
+        "engine.resize=products",
+        "optimizer.fused=true",
+    ),
 }
-"""Name -> settings of a training step that is timed against the control arm."""
+"""Name -> settings of a training step that is timed against the control arm; the last is `swap/fast_step` without what
+only a loader feels."""
 
 TESTER_PARTS = ("outside", "network", "curves", "memory")
 """What of the tester is timed."""

@@ -170,14 +170,16 @@ def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str,
 def _run_control(recipe: Recipe, resume: Path | None) -> None:
     from catalyst_cityscapes.recipe.snapshot import open_run_folder
     from catalyst_cityscapes.recipe.translation import recipe_to_official
+    from semseg_ref.arithmetic import deterministic_algorithms
     from semseg_ref.distributed import start_processes, stop_processes
     from semseg_ref.train import run as train
 
     cfg = recipe_to_official(recipe)
     cfg.resume = None if resume is None else str(resume)
-    processes = start_processes()
+    processes = start_processes(recipe.engine.device)
     try:
-        path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
+        with deterministic_algorithms(recipe.engine.deterministic):
+            path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
     except BaseException:
         if processes.is_main:
             replaced_run.restore(Path(recipe.experiment.logdir))

@@ -34,9 +34,12 @@ NEUTRAL = (
     "callbacks.watch",
     "data.cache",
     "data.test_list",
+    "engine.deterministic",
     "engine.device",
     "engine.timeout_minutes",
+    "engine.transfer",
     "protocol.name",
+    "sampling.across_epochs",
     "sampling.persistent_workers",
 )
 

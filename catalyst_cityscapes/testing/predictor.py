@@ -13,14 +13,35 @@ from torch.backends import cudnn
 from catalyst_cityscapes.testing import MODES, PRECISIONS
 from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import ClassMap, DeviceMap, HostMap, OneScaleMap
+from catalyst_cityscapes.testing.fast_network import fast_network
 from catalyst_cityscapes.testing.window_sum import WindowSum
 from catalyst_cityscapes.testing.windows import PreparedScale, check_image, prepare_scale
+from catalyst_cityscapes.training_step import FORMATS, MemoryFormat
 from semseg_ref.errors import InputError, OptionError, did_you_mean
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import evaluation_mode, network_device
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FAST_BATCH = {"cpu": 1, "cuda": 8}
+
+
+@contextmanager
+def has_to_fit(what: str) -> Iterator[None]:
+    """Turns lack of memory, where no smaller batch can be tried in its place, into an error that says what to do.
+
+    Args:
+        what: does not fit into the memory.
+
+    Raises:
+        InputError: the block ran out of the GPU's memory.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{what} does not fit into the GPU's memory; take fewer windows at once (--tester fast --batch 1), or "
+            "--device cpu"
+        ) from error
 
 
 @dataclass
@@ -48,7 +69,8 @@ class Predictor:
 
     `exact` gives the network what the control arm gives it, one window and its mirror image at a time, sums in float64
     in the control arm's order, and has its bits on a CPU (for the same number of threads).
-    `fast` gives the network many windows at once, also of several images, and sums in float32.
+    `fast` gives a copy of the network many windows at once, also of several images, and sums in float32. In the copy,
+    which is made of the first window's weights, batch norm is folded into the convolutions.
 
     Args:
         model: returns logits [N, K, h', w'], or a tuple whose first element they are; its parameters' device is used.
@@ -57,6 +79,7 @@ class Predictor:
         batch: windows at once, each with its mirror image where the protocol flips; default 1 on a CPU, 8 on a GPU.
             A batch that does not fit into a GPU's memory is halved for the rest of the run.
         precision: of `fast` on a GPU: fp32, tf32, bf16 or fp16. The last two are autocast's.
+        memory_format: of `fast`; default channels-last on a GPU where tensor cores compute, which is all but fp32.
 
     Raises:
         OptionError: unknown mode or precision; `exact` with a batch or with another precision than fp32.
@@ -69,6 +92,7 @@ class Predictor:
         mode: str = MODES[0],
         batch: int | None = None,
         precision: str = "fp32",
+        memory_format: MemoryFormat | None = None,
     ) -> None:
         if mode not in MODES:
             raise OptionError(f"tester '{mode}'{did_you_mean(mode, MODES)}")
@@ -82,6 +106,9 @@ class Predictor:
         self.model, self.protocol, self.mode, self.precision = model, protocol, mode, precision
         self.device = network_device(model)
         self.batch = (batch or FAST_BATCH[self.device.type]) if mode == "fast" else 1
+        by_default = "channels_last" if self.device.type == "cuda" and precision != "fp32" else "contiguous"
+        self.memory_format: MemoryFormat = (memory_format or by_default) if mode == "fast" else "contiguous"
+        self.is_prepared = mode == "exact"
         self.dtype = torch.float64 if mode == "exact" else torch.float32
         self.halvings = 0
         self.pool = BufferPool(self.device)
@@ -131,34 +158,47 @@ class Predictor:
     def _run(self, scales: Iterable[PreparedScale], release: bool) -> Iterator[tuple[int, ClassMap]]:
         failure: InputError | None = None
         iterator = iter(scales)
-        while True:
-            try:
-                scale = next(iterator, None)
-            except InputError as error:
-                failure, scale = error, None
-            if scale is None:
-                break
-            self._enqueue(scale)
-            while len(self._waiting) >= self.batch:
+        try:
+            while True:
+                try:
+                    scale = next(iterator, None)
+                except InputError as error:
+                    failure, scale = error, None
+                if scale is None:
+                    break
+                self._enqueue(scale)
+                while len(self._waiting) >= self.batch:
+                    self._forward(self.batch)
+                    yield from self._finished(release)
+            while self._waiting:
                 self._forward(self.batch)
                 yield from self._finished(release)
-        while self._waiting:
-            self._forward(self.batch)
-            yield from self._finished(release)
-        if failure is not None:
-            raise failure
+            if failure is not None:
+                raise failure
+            if self._images:
+                raise RuntimeError(
+                    f"image {self._images[0].index}: all windows are through, but its map is not complete"
+                )
+        finally:
+            # Nothing of a run that was given up gets into the next one.
+            self._waiting.clear()
+            self._images.clear()
 
     def _enqueue(self, scale: PreparedScale) -> None:
         if scale.scale == 0:
             self._images.append(_Image(scale.image, scale.size, scale.scales))
         image = self._images[-1]
         if self.device.type != "cpu":
-            scale.pixels = scale.pixels.to(self.device, non_blocking=True)
+            with has_to_fit(f"image {scale.image + 1} of the list"):
+                scale.pixels = scale.pixels.to(self.device, non_blocking=True)
         self._waiting.extend(_Window(image, scale, position) for position in scale.windows)
 
     @torch.no_grad()
     def _forward(self, count: int) -> None:
-        """Sends the first `count` waiting windows through the network; halves the batch where memory runs out."""
+        """Sends the first `count` waiting windows through the network; halves the batch where memory runs out in it.
+
+        A window that is in its image's sum has left the queue, so only the rest is tried again.
+        """
         while count := min(count, len(self._waiting)):
             try:
                 self._step(count)
@@ -177,7 +217,11 @@ class Predictor:
         crops = [window.scale.pixels[(slice(None), *_area(window.position))] for window in windows]
         flip = self.protocol.flip
         batch = torch.stack([view for crop in crops for view in ((crop, crop.flip(2)) if flip else (crop,))])
-        with self._precision():
+        if not self.is_prepared:
+            self.model = fast_network(self.model, batch[:1], self.memory_format)
+            self.is_prepared = True
+        batch = batch.contiguous(memory_format=FORMATS[self.memory_format])
+        with self.arithmetic():
             output = self.model(batch)
         logits = output[0] if isinstance(output, (tuple, list)) else output
         del output, batch
@@ -203,7 +247,9 @@ class Predictor:
             self.pixel_pool.give(scale.pixels)
         if image.probabilities is None:
             image.probabilities = self._new_map(image, scale, total.classes)
-        image.probabilities.add(total)
+        # Not tried again: the window has left the queue, and some of its scale may be in the map already.
+        with has_to_fit(f"image {image.index + 1} of the list: its class map of {total.classes} x {image.size}"):
+            image.probabilities.add(total)
         del image.sums[scale.scale]
         image.remaining -= 1
 
@@ -224,7 +270,8 @@ class Predictor:
                 image.probabilities.release()
 
     @contextmanager
-    def _precision(self) -> Iterator[None]:
+    def arithmetic(self) -> Iterator[None]:
+        """Inside the block the network computes in the predictor's precision."""
         dtype = AUTOCAST.get(self.precision)
         tf32, matmul = cudnn.allow_tf32, torch.backends.cuda.matmul
         before = tf32, matmul.allow_tf32

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 import torch
 from torch import nn
 
+from catalyst_cityscapes import __version__
 from catalyst_cityscapes.models.contract import check_network
 from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.protocols import protocol_of
@@ -77,7 +77,7 @@ def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list
         "limit": limit,
         "device": str(next(network.parameters()).device),
         "code": {
-            "version": metadata.version("catalyst-cityscapes"),
+            "version": __version__,
             "git": git_revision(Path(__file__).parent),
             "python": platform.python_version(),
         },
