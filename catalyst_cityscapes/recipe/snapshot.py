@@ -28,6 +28,7 @@ PACKAGES = (
     "opencv-python-headless",
     "catalyst",
     "accelerate",
+    "kornia-rs",
     "hydra-slayer",
     "omegaconf",
     "pydantic",
