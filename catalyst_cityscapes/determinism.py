@@ -4,6 +4,8 @@ import copy
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -35,18 +37,33 @@ def undeterministic_operations(runner: dl.IRunner) -> list[str]:
     images, target = runner.batch["features"][:PROBE_IMAGES], runner.batch["targets"][:PROBE_IMAGES]
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        with warnings.catch_warnings(record=True) as caught, torch.enable_grad():
+        with warnings.catch_warnings(record=True) as caught, torch.enable_grad(), python_code_as(was_on):
             warnings.simplefilter("always")
             with runner.engine.autocast():
                 main, aux = network(images)
-                loss = runner.criterion(main, target)
+                loss = runner.criterion.forward(main, target)
                 if aux is not None:
-                    loss = loss + runner.criterion(aux, target)
+                    loss = loss + runner.criterion.forward(aux, target)
             loss.backward()
     finally:
         torch.use_deterministic_algorithms(was_on, warn_only=was_warn_only)
         set_random_state(state)
     return operations_in([str(entry.message) for entry in caught])
+
+
+@contextmanager
+def python_code_as(is_on: bool) -> Iterator[None]:
+    """Lets torch's Python code choose its operations as if deterministic algorithms were asked for or not.
+
+    Under them `interpolate` takes other operations on a GPU, so that the ones that a training runs, whose gradients
+    add up in any order, would never be warned of. torch's C++ code, which warns, does not look here.
+    """
+    original = torch.are_deterministic_algorithms_enabled
+    torch.are_deterministic_algorithms_enabled = lambda: is_on
+    try:
+        yield
+    finally:
+        torch.are_deterministic_algorithms_enabled = original
 
 
 def operations_in(messages: list[str]) -> list[str]:
@@ -66,7 +83,9 @@ def promise(runner: dl.IRunner, operations: list[str]) -> tuple[str, str]:
     if operations:
         return "numeric", "operations without a deterministic form ran"
     if runner.engine.device.type != "cpu":
-        return "numeric", "convolutions on this device may be computed in another way at each start"
+        if runner.recipe.engine.deterministic:
+            return "numeric", "all operations had a deterministic form, but the same bits are only proven on CPUs"
+        return "numeric", "operations on this device may be computed in another way at each start"
     return "bitwise", "on this machine, with these versions, threads and processes"
 
 

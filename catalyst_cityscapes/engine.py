@@ -14,7 +14,8 @@ from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
-from semseg_ref.distributed import all_reduce_sum, join_processes, stop_processes
+from semseg_ref.arithmetic import set_cudnn
+from semseg_ref.distributed import all_reduce_sum, join_processes, process_device, stop_processes
 from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -39,20 +40,27 @@ class SegmentationEngine(Engine):
             autocast; fp16 scales the loss and needs a GPU.
         device: `auto` takes a GPU when one is visible.
         timeout_minutes: how long a process waits for the others.
+        deterministic, benchmark: of cuDNN, see `semseg_ref.arithmetic.set_cudnn`.
 
     Raises:
         OptionError: a GPU is asked for and none is visible, fp16 on a CPU, or torchrun's processes did not find
             each other.
     """
 
-    def __init__(self, precision: Precision = "fp32", device: Device = "auto", timeout_minutes: float = 30.0) -> None:
-        visible = torch.cuda.is_available()
-        if device == "cuda" and not visible:
-            raise OptionError("engine.device: cuda asked for, but no GPU is visible; use 'auto' or 'cpu'")
-        cpu = device == "cpu" or not visible
+    def __init__(
+        self,
+        precision: Precision = "fp32",
+        device: Device = "auto",
+        timeout_minutes: float = 30.0,
+        deterministic: bool = False,
+        benchmark: bool = False,
+    ) -> None:
+        own = process_device(device)
+        cpu = own.type == "cpu"
         if cpu and precision == "fp16":
             raise OptionError("engine.precision: fp16 needs a GPU; on a CPU use 'fp32' or 'bf16'")
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        set_cudnn(deterministic, benchmark)
         # Accelerate keeps its state for the whole process; a second run in it may have another precision.
         AcceleratorState._reset_state(reset_partial_state=False)
         mixed = precision if precision in ("bf16", "fp16") else "no"
@@ -61,7 +69,7 @@ class SegmentationEngine(Engine):
         timeout = timedelta(minutes=timeout_minutes if cpu else timeout_minutes + 1)
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         if world_size > 1 and not distributed.is_initialized():
-            join_processes("gloo" if cpu else "nccl", timeout)
+            join_processes(own, timeout)
         super().__init__(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)])
         if self.num_processes != world_size:
             raise OptionError(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from semseg_ref.errors import OptionError
 from semseg_ref.optimizer import HEAD_MULTIPLIER, group_modules
 from semseg_ref.optimizer import parameter_groups as official_groups
 
@@ -58,6 +59,24 @@ def no_bias_decay_groups(
     return groups
 
 
+def start_momenta(optimizer: torch.optim.Optimizer) -> None:
+    """Gives a fused SGD the momenta that it would make in its first step: zeros, which lead to the same first step.
+
+    torch 2.11's makes them of memory that its kernel is to fill, and a gradient scaler that skips the step (in fp16
+    the first steps are, as a rule) leaves in them whatever was there; the next step takes it for momentum.
+
+    Raises:
+        OptionError: a group has dampening, which torch's first step leaves out.
+    """
+    for group in optimizer.param_groups:
+        if not isinstance(optimizer, torch.optim.SGD) or not group["fused"] or not group["momentum"]:
+            continue
+        if group["dampening"]:
+            raise OptionError("optimizer.dampening: not with optimizer.fused and engine.precision: fp16")
+        for parameter in group["params"]:
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+
+
 class DecoupledSGD(torch.optim.SGD):
     """SGD whose weight decay shrinks the weights before the step instead of entering the momentum.
 
@@ -69,10 +88,16 @@ class DecoupledSGD(torch.optim.SGD):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step; see the class."""
         decays = [group["weight_decay"] for group in self.param_groups]
+        # A gradient scaler skips the step of a fused optimiser by telling it so, on the device, and not by leaving the
+        # call out.
+        is_skipped = getattr(self, "found_inf", None)
         for group in self.param_groups:
+            kept = 1 - group["lr"] * group["weight_decay"]
+            if is_skipped is not None:
+                kept = torch.where(is_skipped.reshape(()) > 0, 1.0, kept)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.mul_(kept)
             group["weight_decay"] = 0.0
         try:
             return super().step(closure)

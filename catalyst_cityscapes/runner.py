@@ -25,7 +25,7 @@ from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders
 from catalyst_cityscapes.notices import warn
-from catalyst_cityscapes.optimization import reference_groups
+from catalyst_cityscapes.optimization import reference_groups, start_momenta
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
@@ -37,6 +37,7 @@ from catalyst_cityscapes.training_state import (
 )
 from catalyst_cityscapes.training_step import FORMATS, apply_memory_format, checkpoint_activations, compile_network
 from catalyst_cityscapes.validation import predict_batch
+from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
 from semseg_ref.model.pspnet import check_side
@@ -101,6 +102,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         if not any(isinstance(callback, kind) for callback in self._nodes.values()):
             raise OptionError(f"callbacks.{name}: {consequence} without a {kind.__name__}")
 
+    def run(self) -> "SegmentationRunner":
+        """Runs the experiment; returns itself."""
+        with deterministic_algorithms(self.recipe.engine.deterministic):
+            return super().run()
+
     # -- what Catalyst asks for -----------------------------------------------------------------------------------
     @property
     def seed(self) -> int:
@@ -125,7 +131,11 @@ class SegmentationRunner(dl.SupervisedRunner):
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
         settings = self.recipe.engine
-        return SegmentationEngine(settings.precision, settings.device, settings.timeout_minutes)
+        # The reference's cuDNN is deterministic when it is seeded; timing the algorithms gives that up.
+        deterministic = settings.deterministic or (self.streams is not None and not settings.cudnn_benchmark)
+        return SegmentationEngine(
+            settings.precision, settings.device, settings.timeout_minutes, deterministic, settings.cudnn_benchmark
+        )
 
     def get_loggers(self) -> dict[str, ILogger]:
         """None yet: Catalyst asks before it builds anything, and bad input must leave the run folder untouched."""
@@ -175,6 +185,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         optimizer = build(node, "optimizer", params=groups)
         if self._checkpoint is not None:
             load_optimizer_state(optimizer, self._checkpoint["optimizer"], self.resume)
+        if self.engine.scaler is not None:
+            start_momenta(optimizer)
         return optimizer
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer) -> None:
@@ -300,7 +312,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Ends loader processes and logs, then raises the error again; a lost process is told with the step."""
         self.signals.remove()
         for loader in (self.loaders or {}).values():
-            loader.stop()
+            if hasattr(loader, "stop"):  # a subclass's may be any DataLoader; an error here would hide the first one
+                loader.stop()
         for logger in self.loggers.values():
             with contextlib.suppress(OSError):  # a full disk, which is then the error that is told
                 logger.close_log()

@@ -7,13 +7,15 @@ the reference's own order and augmentation need generators' states, one of each 
 import functools
 import hashlib
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
 from catalyst_cityscapes.recipe.changes import check_changes
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.checkpoint import check_training_state
 from semseg_ref.checkpoint_file import read_checkpoint
@@ -36,12 +38,7 @@ def versions() -> dict[str, str]:
     for path in sorted(path for package in OWN_PACKAGES for path in (root / package).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     found = {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    return found | {package: installed_version(package) or "absent" for package in PACKAGES}
 
 
 def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
@@ -118,11 +115,19 @@ def read_training_state(
     content = read_checkpoint(path)
     check_training_state(content, path, within_epoch=True)
     recipe = runner.recipe.model_dump(mode="json", by_alias=True)
-    notes = check_changes(content.get("recipe"), recipe, path, allowed)
+    notes = check_changes(_complete(content.get("recipe")), recipe, path, allowed)
     notes += _check_processes(content, runner.engine.num_processes, path)
     before, now = content.get("versions", {}), versions()
     notes += [f"{name} was {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     return content, [f"{path}: {note}" for note in notes]
+
+
+def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A checkpoint's recipe with the keys that it is older than: their defaults are what was done before."""
+    try:
+        return None if recipe is None else Recipe.model_validate(recipe).model_dump(mode="json", by_alias=True)
+    except ValidationError:
+        return recipe
 
 
 def _check_processes(content: dict[str, Any], world_size: int, path: Path) -> list[str]:

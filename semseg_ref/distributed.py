@@ -8,6 +8,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
+from semseg_ref.errors import OptionError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -33,32 +35,53 @@ class Processes:
         return self.world_size > 1
 
 
-def start_processes() -> Processes:
-    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone without torchrun."""
+def process_device(name: str = "auto") -> torch.device:
+    """This process's own device; a GPU becomes the current one.
+
+    Args:
+        name: `cpu`, `cuda`, or `auto`: a GPU when one is visible.
+
+    Raises:
+        OptionError: `cuda`, and no GPU is visible.
+    """
+    is_visible = torch.cuda.is_available()
+    if name == "cuda" and not is_visible:
+        raise OptionError("engine.device: cuda asked for, but no GPU is visible; use 'auto' or 'cpu'")
+    if name == "cpu" or not is_visible:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    # Before anything is done on a GPU, and before nccl is joined: either would take the first one otherwise.
+    torch.cuda.set_device(device)
+    return device
+
+
+def start_processes(device: str = "auto") -> Processes:
+    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone without torchrun.
+
+    Args:
+        device: see `process_device`.
+    """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
+    own = process_device(device)
     if world_size > 1 and not distributed.is_initialized():
-        join_processes("nccl" if device.type == "cuda" else "gloo")
-    return Processes(rank, world_size, device)
+        join_processes(own)
+    return Processes(rank, world_size, own)
 
 
-def join_processes(backend: str, timeout: timedelta | None = None) -> None:
+def join_processes(device: torch.device, timeout: timedelta | None = None) -> None:
     """Finds the other processes of torchrun's present attempt.
 
     torchrun keeps one store for all its restarts, and a process that starts first would find the addresses that the
     attempt before has left there (https://github.com/pytorch/pytorch/issues/135712). So each attempt has its own keys.
 
     Args:
-        backend: `nccl` or `gloo`.
+        device: this process's own: nccl on a GPU, told which one it is, gloo on a CPU.
         timeout: how long a process waits for the others; None is torch's default.
     """
+    backend, bound = ("gloo", None) if device.type == "cpu" else ("nccl", device)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        distributed.init_process_group(backend, timeout=timeout)
+        distributed.init_process_group(backend, timeout=timeout, device_id=bound)
         return
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     waiting = {} if timeout is None else {"timeout": timeout}
@@ -66,7 +89,9 @@ def join_processes(backend: str, timeout: timedelta | None = None) -> None:
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False, **waiting
     )
     own = distributed.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    distributed.init_process_group(backend, store=own, rank=rank, world_size=world_size, timeout=timeout)
+    distributed.init_process_group(
+        backend, store=own, rank=rank, world_size=world_size, timeout=timeout, device_id=bound
+    )
 
 
 def stop_processes() -> None:

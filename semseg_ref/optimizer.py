@@ -12,6 +12,8 @@ from semseg_ref.errors import CheckpointError
 BACKBONE = ("layer0", "layer1", "layer2", "layer3", "layer4")
 HEADS = ("ppm", "psa", "cls", "aux")
 HEAD_MULTIPLIER = 10.0
+OWN_KEYS = ("name", "lr_multiplier", "fused", "foreach")
+"""Of a parameter group: what a checkpoint does not change."""
 
 
 def group_modules(model: nn.Module) -> tuple[list[str], list[str]]:
@@ -60,15 +62,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, state: dict[str, Any], path: str | Path = "checkpoint"
 ) -> None:
-    """Loads an optimiser's state and keeps this optimiser's group names and multipliers.
+    """Loads an optimiser's state and keeps this optimiser's group names and multipliers, and how it carries a step out.
 
-    An official checkpoint's groups have neither, and torch replaces the groups by the saved ones: without this the
-    heads would go on at the backbone's rate.
+    An official checkpoint's groups have neither of the first, and torch replaces the groups by the saved ones: without
+    this the heads would go on at the backbone's rate, and a fused optimiser as one that is not, or the other way
+    round. States get the memory layout of their parameters, as those have it that the optimiser makes itself:
+    kernels that take both together refuse two layouts on a GPU.
 
     Raises:
         CheckpointError: the state is of other parameters.
     """
-    kept = [{k: group[k] for k in ("name", "lr_multiplier") if k in group} for group in optimizer.param_groups]
+    kept = [{k: group[k] for k in OWN_KEYS if k in group} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -77,3 +81,7 @@ def load_optimizer_state(
         ) from error
     for group, values in zip(optimizer.param_groups, kept, strict=True):
         group.update(values)
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

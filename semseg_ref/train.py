@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from semseg_ref.arithmetic import set_cudnn
 from semseg_ref.checkpoint import check_training_state, load_weights, official_state_dict, save_checkpoint
 from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line, require_numbers, require_whole
 from semseg_ref.dataset import SemData, check_list
@@ -99,6 +100,8 @@ def run(
     """
     torch.backends.cudnn.allow_tf32 = False
     check_options(cfg)
+    # As the reference does when it is seeded; an unseeded run has torch's defaults there and here.
+    set_cudnn(deterministic=cfg.manual_seed is not None)
     if processes.is_main and len(cfg.train_gpu) != processes.world_size:
         log(
             f"train_gpu lists {len(cfg.train_gpu)} GPUs, but {processes.world_size} process(es) run on "

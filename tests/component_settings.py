@@ -164,6 +164,16 @@ COMPONENTS = (
         "compile", "training_step", {"engine": {"compile": "default"}}, ("engine.compile",), "statistical"
     ),
     ComponentSetting(
+        "deterministic", "precision", {"engine": {"deterministic": True}}, ("engine.deterministic",), "bitwise"
+    ),
+    ComponentSetting(
+        "cudnn_benchmark",
+        "training_step",
+        {"engine": {"cudnn_benchmark": True}},
+        ("engine.cudnn_benchmark",),
+        "bitwise",
+    ),
+    ComponentSetting(
         "activation_checkpointing",
         "training_step",
         {"engine": {"activation_checkpointing": ["layer1", "layer3", "cls"]}},

@@ -2,20 +2,22 @@
 
 import filecmp
 import json
+from importlib import metadata
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from context_network import COLORS, PROTOCOL, ContextNet, write_city
 from PIL import Image
 from recipes import rec_image
 from torch import nn
 from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe
 
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes import training_state
+from catalyst_cityscapes.recipe import snapshot
 from catalyst_cityscapes.testing import window_sum
-from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import DeviceMap, decide_planes
 from catalyst_cityscapes.testing.folder import Labels, check_tester
 from catalyst_cityscapes.testing.folder import test_images as run_test
@@ -24,26 +26,11 @@ from catalyst_cityscapes.testing.resizing import has_opencv_bits, resize_planes
 from catalyst_cityscapes.testing.shares import in_shares
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref import tester
-from semseg_ref.errors import CheckpointError, DataError, InputError, OptionError
+from semseg_ref.errors import CheckpointError, DataError, OptionError
 from semseg_ref.evaluation import evaluate_folder, write_score
 from semseg_ref.protocol import Protocol, whole
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class ContextNet(nn.Module):
-    """Logits that depend on a pixel's surroundings and on its place in the window; `stride` shrinks them."""
-
-    def __init__(self, classes=19, stride=1, pair=False, gain=4.0):
-        super().__init__()
-        torch.manual_seed(classes)
-        self.conv = nn.Conv2d(3, classes, 5, padding=2, stride=stride)
-        self.pair, self.gain = pair, gain
-
-    def forward(self, x):
-        columns = torch.linspace(0, 1, x.shape[3]).to(x)
-        logits = self.conv(x * (1 + columns)) * self.gain
-        return (logits, None) if self.pair else logits
 
 
 @pytest.fixture
@@ -212,23 +199,6 @@ def test_fast_agrees(tmp_path, batch, scales):
 
 # --- folders --------------------------------------------------------------------------------------------------------
 
-COLORS = np.arange(450, dtype=np.uint32).astype(np.uint8).reshape(150, 3)[:19]
-PROTOCOL = Protocol((33, 33), 90)
-
-
-def write_city(folder: Path, model, protocol, sizes):
-    """Images, and labels that are half right: the control arm's prediction on one half of the image."""
-    pairs = []
-    for seed, (height, width) in enumerate(sizes):
-        image = cv2.resize(rec_image(seed, 9, 9), (width, height), interpolation=cv2.INTER_CUBIC)
-        label = tester.decide(tester.predict(model, image, protocol))
-        label[:, : width // 2] = 255 if seed == 0 else seed
-        paths = folder / f"i{seed}.png", folder / f"l{seed}.png"
-        for path, values in zip(paths, (image, label), strict=True):
-            Image.fromarray(values).save(path)
-        pairs.append(tuple(map(str, paths)))
-    return pairs
-
 
 def test_files_and_scores_have_the_same_bytes(tmp_path):
     model, names = ContextNet(), [f"c{k}" for k in range(19)]
@@ -299,53 +269,6 @@ def test_options_that_do_not_go_together(arguments, message):
         check_tester(*arguments)
 
 
-# --- network and memory ---------------------------------------------------------------------------------------------
-
-
-class Narrow(ContextNet):
-    """Runs out of memory on batches of more than `most` windows with their mirror images."""
-
-    def __init__(self, most):
-        super().__init__()
-        self.most, self.sizes = most, []
-
-    def forward(self, x):
-        self.sizes.append(len(x) // 2)
-        if len(x) > 2 * self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
-        return super().forward(x)
-
-
-def test_a_batch_that_does_not_fit_is_halved_for_good(tmp_path):
-    image, model = rec_image(1, 45, 90), Narrow(2)
-    predictor = Predictor(model, PROTOCOL, "fast", batch=10)
-    found = predictor.predict(image)
-    expected = Predictor(ContextNet(), PROTOCOL, "fast").predict(image).decide()[0]
-    np.testing.assert_array_equal(found.decide()[0].numpy(), expected.numpy())
-    assert (predictor.batch, predictor.halvings) == (2, 2)
-    tried = len(model.sizes)
-    predictor.predict(image)
-    assert set(model.sizes[tried:]) <= {1, 2}
-    assert "2 windows and its mirror image at once, halved 2 times" in predictor.describe()
-    with pytest.raises(InputError, match="one window of 33 x 33 does not fit"):
-        Predictor(Narrow(0), PROTOCOL, "fast", batch=4).predict(image)
-
-
-def test_memory_does_not_grow_with_the_number_of_images():
-    for mode, batch in (("exact", None), ("fast", 16)):
-        held = []
-        for count in (4, 16):
-            predictor = Predictor(ContextNet(), Protocol((33, 33), 90, (0.5, 1.0, 1.5)), mode, batch)
-            images = [rec_image(k, 45 + k % 3, 90 - k % 2) for k in range(count)]
-            scales = (
-                predictor.prepare(image.astype(np.float32), s, k) for k, image in enumerate(images) for s in range(3)
-            )
-            indices = [index for index, found in predictor.run(scales) if found.decide()[1]]
-            assert indices == list(range(count))
-            held.append(predictor.pool.allocated_bytes + predictor.pixel_pool.allocated_bytes)
-        assert held[1] <= held[0] * 1.1
-
-
 def test_modes_of_the_modules_are_restored():
     model = nn.Sequential(ContextNet(), nn.BatchNorm2d(19))
     model[1].eval()
@@ -360,21 +283,10 @@ def test_ties_and_numbers_that_are_none():
     assert np.isnan(best[0, 2])
 
 
-def test_buffers_are_used_again():
-    pool = BufferPool(torch.device("cpu"))
-    first = pool.take((10, 10), torch.float64)
-    pool.give(first)
-    second = pool.take((5,), torch.float32)
-    assert second.data_ptr() == first.data_ptr()
-    pool.give(second)
-    pool.give(pool.take((20, 10), torch.float64))
-    assert pool.allocated_bytes == 1600
-
-
 def test_command_line_records_the_tester(toy_city, workdir, capsys):
     recipe = toy_recipe(toy_city, *SMALL)
     (workdir / "run").mkdir()
-    (workdir / "run" / "recipe.yml").write_text(to_yaml(recipe))
+    (workdir / "run" / "recipe.yml").write_text(snapshot.to_yaml(recipe))
     network = recipe_network(recipe)
     torch.save({"state_dict": network.state_dict(), "epoch": 3}, workdir / "w.pth")
     scores = {}
@@ -390,6 +302,23 @@ def test_command_line_records_the_tester(toy_city, workdir, capsys):
     assert (workdir / "exact" / "score.npz").read_bytes() == (workdir / "reference" / "score.npz").read_bytes()
     assert f"{scores['fast']['mIoU']:.4f}" == f"{scores['reference']['mIoU']:.4f}"
     assert "5 windows" in capsys.readouterr().out
+
+
+def test_a_plain_checkout_scores_without_being_installed(toy_city, workdir, monkeypatch):
+    """Its own version is then unknown, as is that of every package without metadata."""
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert set(snapshot.environment()["versions"].values()) == {None}
+    assert training_state.versions.__wrapped__()["torch"] == "absent"
+    recipe = toy_recipe(toy_city, *SMALL)
+    Path("recipe.yml").write_text(snapshot.to_yaml(recipe))
+    torch.save({"state_dict": recipe_network(recipe).state_dict(), "epoch": 3}, "w.pth")
+    arguments = ["test", "--config", "recipe.yml", "--trust", SMALL_PACKAGE, "--checkpoint", "w.pth", "--limit", "1"]
+    assert catalyst_dl(*arguments, "--device", "cpu", "--output", "out") == 0
+    assert json.loads(Path("out/score.json").read_text())["code"]["version"] is None
 
 
 def test_command_line_refuses_a_batch_for_the_exact_tester(workdir, capsys):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from toy_runs import catalyst_dl
 
-from catalyst_cityscapes.bench.step import Size, matrix_rate, step_flops
+from catalyst_cityscapes.bench.step import Resident, Size, matrix_rate, step_flops
 from semseg_ref.loop import train_epoch
+from semseg_ref.seeding import SeedStreams
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
@@ -36,6 +37,19 @@ def test_a_step_is_timed_in_both_arms(workdir, one_thread, monkeypatch):
     assert set(flags) == {(True, False), (True, True)}
     assert float(rows[2]["gflop"]) > 1
     assert float(rows[2]["share_of_matrix_rate"]) > 0
+
+
+def test_batches_live_on_the_device_and_are_the_same_in_each_epoch():
+    size = Size(crop=33, batch=2, steps=3)
+    loader = Resident(size, torch.device("cpu"), SeedStreams(0))
+    first, second = list(loader), list(loader)
+    assert len(first) == len(loader) == 3
+    assert sorted(loader.sampler.order) == list(range(6))
+    for batch, again in zip(first, second, strict=True):
+        assert all(left.data_ptr() == right.data_ptr() for left, right in zip(batch, again, strict=True))
+        assert [tuple(part.shape) for part in batch] == [(2, 3, 33, 33), (2, 33, 33)]
+    assert not torch.equal(first[0][0], first[1][0])
+    assert {part.device.type for part in Resident(size, torch.device("meta"), None).batches[0]} == {"meta"}
 
 
 def test_data_is_timed_and_its_results_compared(workdir, one_thread):

@@ -3,16 +3,20 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from recipes import single_thread
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from toy_runs import SMALL, toy_recipe, train_catalyst
 
-from catalyst_cityscapes.determinism import operations_in
+from catalyst_cityscapes.determinism import operations_in, promise, python_code_as
+from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.random_state import random_state, set_random_state
+from semseg_ref.seeding import SeedStreams
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 
@@ -60,6 +64,26 @@ def test_an_operation_without_a_deterministic_form_is_listed(toy_city, workdir, 
     assert content["promise"] == "numeric"
 
 
+@pytest.mark.parametrize(("mode", "dimensions"), [("bilinear", 4), ("trilinear", 5)])
+def test_the_ledger_runs_the_resize_that_the_training_ran(mode, dimensions):
+    """On any device but a CPU torch exchanges it for another one where deterministic algorithms are asked for."""
+
+    class Noted(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+            names.append(operation.name())
+            return operation(*arguments, **(options or {}))
+
+    image = torch.empty((1, 2) + (5,) * (dimensions - 2), device="meta")
+    ran = {}
+    for is_on in (False, True):
+        names: list[str] = []
+        with deterministic_algorithms(True), python_code_as(is_on), Noted():
+            nn.functional.interpolate(image, scale_factor=2, mode=mode, align_corners=True)
+        ran[is_on] = any(name.startswith(f"aten::upsample_{mode}") for name in names)
+    assert ran == {False: True, True: False}
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_names_in_the_warnings():
     messages = [
         "upsample_bilinear2d_backward_out_cuda does not have a deterministic implementation, but you set ...",
@@ -73,6 +97,15 @@ def test_names_in_the_warnings():
         "cuBLAS matrix products (CUBLAS_WORKSPACE_CONFIG is not set)",
         "upsample_bilinear2d_backward_out_cuda",
     ]
+
+
+def test_no_bits_are_promised_on_a_gpu(toy_city):
+    """Nothing has shown them there."""
+    engine = SimpleNamespace(device=torch.device("cuda"))
+    for setting in ("engine.deterministic=true", "engine.deterministic=false"):
+        runner = SimpleNamespace(recipe=toy_recipe(toy_city, *SMALL, setting), engine=engine, streams=SeedStreams(0))
+        assert promise(runner, [])[0] == "numeric"
+        assert promise(runner, ["upsample_bilinear2d_backward_out_cuda"])[1].startswith("operations without a")
 
 
 def test_generators_come_back():

@@ -13,7 +13,8 @@ from toy_runs import SMALL, toy_recipe, train_catalyst
 
 from catalyst_cityscapes.callbacks import GradientStep, OneCycle
 from catalyst_cityscapes.models.reference import PSANetLogits, PSPNetLogits
-from catalyst_cityscapes.optimization import DecoupledSGD, no_bias_decay_groups, reference_groups
+from catalyst_cityscapes.optimization import DecoupledSGD, no_bias_decay_groups, reference_groups, start_momenta
+from catalyst_cityscapes.training_step import FORMATS
 from semseg_ref.errors import OptionError
 from semseg_ref.optimizer import load_optimizer_state, parameter_groups, set_learning_rate, sgd
 from semseg_ref.schedule import poly_learning_rate
@@ -105,6 +106,36 @@ def test_an_official_optimizer_state_keeps_the_heads_rate():
     assert [group["lr"] for group in ours.param_groups] == [0.02] * 5 + [0.2] * 3
 
 
+@pytest.mark.parametrize("layouts", [("contiguous", "channels_last"), ("channels_last", "contiguous")])
+def test_a_loaded_state_has_the_layout_of_its_parameter(layouts):
+    def trained(layout: str) -> tuple[nn.Module, torch.optim.SGD]:
+        torch.manual_seed(0)
+        model = SmallNetwork().to(memory_format=FORMATS[layout])
+        optimizer = sgd(model, 0.01, 0.9, 1e-4)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.5)
+        optimizer.step()
+        return model, optimizer
+
+    (_, saved), (model, optimizer) = (trained(layout) for layout in layouts)
+    load_optimizer_state(optimizer, saved.state_dict())
+    momenta = [optimizer.state[parameter]["momentum_buffer"] for parameter in model.parameters()]
+    assert [m.stride() for m in momenta] == [p.stride() for p in model.parameters()]
+    for momentum, state in zip(momenta, saved.state_dict()["state"].values(), strict=True):
+        assert torch.equal(momentum, state["momentum_buffer"])
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, True), (True, None)])
+def test_a_loaded_state_does_not_say_how_a_step_is_carried_out(before, now):
+    parameters = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    saved, optimizer = (torch.optim.SGD([p], lr=0.1, fused=f) for p, f in zip(parameters, (before, now), strict=True))
+    load_optimizer_state(optimizer, saved.state_dict())
+    assert optimizer.param_groups[0]["fused"] is now
+    saved, optimizer = (torch.optim.SGD([p], lr=0.1, foreach=f) for p, f in zip(parameters, (before, now), strict=True))
+    load_optimizer_state(optimizer, saved.state_dict())
+    assert optimizer.param_groups[0]["foreach"] is now
+
+
 # ---------------------------------------------------------------- the earlier attempt's decay
 
 
@@ -136,6 +167,41 @@ def test_decoupled_decay_is_not_l2():
         results.append(float(parameter))
     assert results[0] == pytest.approx(0.95 - 0.1 * (0.9 * 0.5 + 0.5 * 0.95))
     assert results[1] == pytest.approx(0.95**2)
+
+
+def scaled_steps(optimizer_class: type, fused: bool, gradients: list[float]) -> list[Tensor]:
+    """The weights after each step under a gradient scaler whose scale stays 1."""
+    parameter = nn.Parameter(torch.ones(4))
+    optimizer = optimizer_class([parameter], lr=0.1, momentum=0.9, weight_decay=0.5, fused=fused)
+    start_momenta(optimizer)
+    scaler, after = torch.amp.GradScaler("cpu", init_scale=1.0, backoff_factor=0.999999), []
+    for gradient in gradients:
+        scaler.scale(torch.zeros(()))  # makes the scale
+        parameter.grad = torch.full((4,), gradient)
+        scaler.step(optimizer)
+        scaler.update()
+        after.append(parameter.detach().clone())
+    assert optimizer.param_groups[0]["weight_decay"] == 0.5
+    return after
+
+
+@pytest.mark.parametrize("optimizer_class", [torch.optim.SGD, DecoupledSGD])
+def test_a_step_that_the_scaler_skips_is_as_if_it_was_not(optimizer_class, monkeypatch):
+    """Fused optimisers are called all the same; torch's would then take uninitialised memory for momentum."""
+    monkeypatch.setattr(torch, "empty_like", lambda like, **_: torch.full_like(like, 1e6))
+    bad, expected = float("inf"), scaled_steps(optimizer_class, False, [0.5, 0.25, -1.0])
+    for fused in (False, True):
+        first, second, third, fourth, fifth = scaled_steps(optimizer_class, fused, [bad, 0.5, bad, 0.25, -1.0])
+        assert torch.equal(first, torch.ones(4))
+        assert torch.equal(third, second)
+        for found, wanted in zip((second, fourth, fifth), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
+
+
+def test_a_fused_first_step_with_dampening_is_refused_where_it_may_be_skipped():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9, dampening=0.1, fused=True)
+    with pytest.raises(OptionError, match=r"optimizer\.dampening: not with optimizer.fused"):
+        start_momenta(optimizer)
 
 
 def test_decay_survives_a_step_that_fails():

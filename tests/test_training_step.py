@@ -1,14 +1,18 @@
 """The engine's nodes: what a step with each of them keeps of a plain step."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from small_network import SmallNetwork
 from torch import nn
+from torch.utils.data import DataLoader
 from toy_runs import SMALL, assert_same, catalyst_dl, toy_recipe, train_catalyst
 
 from catalyst_cityscapes import training_step
+from catalyst_cityscapes.engine import close_processes
+from catalyst_cityscapes.runner import SegmentationRunner
 from catalyst_cityscapes.training_step import apply_memory_format, checkpoint_activations, compile_network
 from semseg_ref.errors import OptionError
 from semseg_ref.model import PSPNet
@@ -136,3 +140,20 @@ def test_bad_values_are_one_line(toy_city, workdir, capsys):
     assert "engine.memory_format" in capsys.readouterr().err
     assert catalyst_dl(*command, "engine.activation_checkpointing=[layer7]", "experiment.logdir=run") == 2
     assert "PSPNetLogits has no child 'layer7'" in capsys.readouterr().err
+    assert catalyst_dl(*command, "engine.activation_checkpointing=[layer3]", "engine.compile=default") == 2
+    assert "compile cannot recompute activations; set compile: null or activation" in capsys.readouterr().err
+
+
+def test_the_first_error_is_the_one_that_is_told(toy_city, workdir, one_thread):
+    """Also with a loader that knows no `stop`, as a subclass of the runner may have."""
+
+    class Plain(SegmentationRunner):
+        def get_loaders(self):
+            ours = super().get_loaders()["train"]
+            return OrderedDict(train=DataLoader(ours.dataset, ours.batch_size, sampler=ours.sampler))
+
+    runner = Plain(toy_recipe(toy_city, *SMALL))
+    runner.handle_batch = lambda batch: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory (simulated)"))
+    with pytest.raises(torch.OutOfMemoryError, match="simulated"):
+        runner.run()
+    close_processes()

@@ -17,6 +17,7 @@ from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.runner import SegmentationRunner
+from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.checkpoint import read_checkpoint
 from semseg_ref.distributed import start_processes, stop_processes
 from semseg_ref.train import run as train
@@ -61,7 +62,8 @@ def train_control(recipe: Recipe, resume: Path | None = None) -> Path:
     cfg = recipe_to_official(recipe)
     cfg.resume = None if resume is None else str(resume)
     try:
-        return train(cfg, start_processes())
+        with deterministic_algorithms(recipe.engine.deterministic):
+            return train(cfg, start_processes(recipe.engine.device))
     finally:
         stop_processes()
 

@@ -1,6 +1,7 @@
 """A training step: what Catalyst's loop costs over the control loop, the engine's faster ways, and the card's limit.
 
-Batches are in memory, so that only the steps differ. Each turn trains some steps with the Catalyst runner (losses,
+Batches live on the device, so that only the steps differ: neither making a batch nor copying it is timed, and nothing
+at the ends of an epoch. Each turn trains some steps with the Catalyst runner (losses,
 mIoU, iteration log, progress lines and TensorBoard on) and as many with the control arm's `train_epoch` (losses, areas,
 iteration log).
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
@@ -29,7 +30,8 @@ from catalyst_cityscapes.runner import SegmentationRunner
 from semseg_ref.loop import train_epoch
 from semseg_ref.model.build import build_network
 from semseg_ref.optimizer import sgd
-from semseg_ref.sampling import EpochSampler
+from semseg_ref.sampling import EpochSampler, Loader
+from semseg_ref.seeding import SeedStreams
 from semseg_ref.train_log import IterationLog
 
 CLASSES = 19
@@ -70,19 +72,32 @@ class Size:
         ]
 
 
-class InMemory(Dataset):
-    """Random crops and labels, made once. Item: float32 [3, crop, crop], int64 [crop, crop]."""
+class Resident(Loader):
+    """Random batches that live on the device, the same in each epoch: float32 [N, 3, H, W], int64 [N, H, W].
 
-    def __init__(self, size: int, crop: int) -> None:
+    Labels are patches of 8 x 8 pixels, since a label's neighbours are mostly of its class, which counting them feels.
+
+    Args:
+        size: of the training.
+        device: where the batches are.
+        streams: of the order, which is drawn and not followed.
+    """
+
+    def __init__(self, size: Size, device: torch.device, streams: SeedStreams | None) -> None:
+        n, c, count = size.batch, size.crop, size.batch * size.steps
+        sampler = EpochSampler(count, streams)
+        super().__init__(TensorDataset(torch.empty(count)), n, sampler=sampler, drop_last=True)
         generator = torch.Generator().manual_seed(0)
-        self.images = torch.randn(size, 3, crop, crop, generator=generator)
-        self.labels = torch.randint(0, CLASSES, (size, crop, crop), generator=generator)
+        self.batches = []
+        for _ in range(size.steps):
+            coarse = torch.randint(0, CLASSES, (n, c // 8 + 1, c // 8 + 1), generator=generator)
+            labels = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :c, :c].contiguous()
+            images = torch.randn(n, 3, c, c, generator=generator)
+            self.batches.append([images.to(device), labels.to(device)])
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.images[key[1]], self.labels[key[1]]
-
-    def __len__(self) -> int:
-        return len(self.images)
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        iter(self.sampler)  # sets its order, from which a batch's samples are told
+        return iter(self.batches)
 
 
 class InTurns(SegmentationRunner):
@@ -91,28 +106,25 @@ class InTurns(SegmentationRunner):
     Args:
         recipe: of the Catalyst arm.
         control: the recipe that the control arm trains.
-        dataset: batches of both.
+        size: of both.
         folder: for the control arm's log.
-        torch_defaults: the control arm may use TF32 in convolutions, as torch does unless it is told not to.
+        torch_defaults: the control arm may use TF32 in convolutions and any of cuDNN's algorithms, as torch does unless
+            it is told not to.
     """
 
-    def __init__(self, recipe: Recipe, control: Recipe, dataset: Dataset, folder: Path, torch_defaults: bool) -> None:
+    def __init__(self, recipe: Recipe, control: Recipe, size: Size, folder: Path, torch_defaults: bool) -> None:
         super().__init__(recipe)
-        self.dataset, self.torch_defaults = dataset, torch_defaults
+        self.size, self.torch_defaults = size, torch_defaults
         self.cfg = recipe_to_official(control)
         self.record = IterationLog(folder / "control.csv")
         self.seconds: dict[str, list[tuple[float, float]]] = {"ours": [], "control": []}
 
     def get_loaders(self) -> "OrderedDict[str, DataLoader]":
-        """The batches in memory, for the Catalyst arm."""
-        return OrderedDict(train=self._loader())
+        """The batches on the device, for both arms."""
+        return OrderedDict(train=Resident(self.size, self.engine.device, self.streams))
 
-    def _loader(self) -> DataLoader:
-        sampler = EpochSampler(len(self.dataset), self.streams)
-        return DataLoader(self.dataset, self.recipe.sampling.batch_size, sampler=sampler, drop_last=True)
-
-    def _run_epoch(self) -> None:
-        arms = [("ours", super()._run_epoch), ("control", self._control_epoch)]
+    def _run_loader(self) -> None:
+        arms = [("ours", super()._run_loader), ("control", self._control_epoch)]
         for arm, run in arms if self.epoch_step % 2 else arms[::-1]:
             self.seconds[arm].append(timed(run))
 
@@ -121,13 +133,12 @@ class InTurns(SegmentationRunner):
             network = build_network(self.cfg, nn.CrossEntropyLoss(ignore_index=255), pretrained=False)
             self.control = network.to(self.engine.device)
             self.control_optimizer = sgd(self.control, self.cfg.base_lr, self.cfg.momentum, self.cfg.weight_decay)
-            self.control_loader = self._loader()
         cudnn = torch.backends.cudnn
         # `flags` turns off what it is not given, cuDNN itself included.
-        kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+        kept = {"enabled": cudnn.enabled, "benchmark": False, "deterministic": not self.torch_defaults}
         with cudnn.flags(**kept, allow_tf32=self.torch_defaults):
             train_epoch(
-                self.control_loader,
+                self.train_loader,
                 self.control,
                 self.control_optimizer,
                 self.epoch_step - 1,
@@ -155,7 +166,7 @@ def compare(size: Size, turns: int, settings: tuple[str, ...] = (), torch_defaul
         folder = Path(name)
         base = size.settings(folder, turns)
         recipe, control = (load_recipe(["toy/pspnet50"], [*base, *more]) for more in (settings, ()))
-        runner = InTurns(recipe, control, InMemory(size.batch * size.steps, size.crop), folder, torch_defaults)
+        runner = InTurns(recipe, control, size, folder, torch_defaults)
         try:
             runner.run()
         finally:
@@ -214,8 +225,10 @@ def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = AR
 def metric_cost(size: Size, turns: int) -> Row:
     """One update of the mIoU metric (arg-max and counting) beside one step of the control arm."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    logits = torch.randn(size.batch, CLASSES, size.crop, size.crop, device=device)
-    target = torch.randint(0, CLASSES, (size.batch, size.crop, size.crop), device=device)
+    # Two classes and predictions that are right: as in a street, most pixels meet in few cells, where a GPU's counters
+    # wait for each other.
+    target = torch.randint(0, 2, (size.batch, size.crop, size.crop), device=device)
+    logits = nn.functional.one_hot(target, CLASSES).permute(0, 3, 1, 2).float()
 
     def update() -> None:
         count_confusion(logits.argmax(1), target, CLASSES, 255)

@@ -12,6 +12,7 @@ from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_ya
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import open_run_folder, refuse_existing_run, to_yaml
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
+from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
 from semseg_ref.distributed import leave_processes
 from semseg_ref.errors import CheckpointError, InputError, printable
@@ -156,9 +157,10 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
 
     cfg = recipe_to_official(recipe)
     cfg.resume = None if resume is None else str(resume)
-    processes = start_processes()
+    processes = start_processes(recipe.engine.device)
     try:
-        path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
+        with deterministic_algorithms(recipe.engine.deterministic):
+            path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
     except BaseException:
         if processes.is_main:
             replaced_run.restore(Path(recipe.experiment.logdir))

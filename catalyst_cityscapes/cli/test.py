@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
 from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, git_revision
+from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, git_revision, installed_version
 from catalyst_cityscapes.report.picture import save_comparison
 from catalyst_cityscapes.report.table import print_score
 from catalyst_cityscapes.scoring.comparison import compare, to_json
@@ -179,7 +178,7 @@ def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list
         "limit": limit,
         "device": str(next(network.parameters()).device),
         "code": {
-            "version": metadata.version("catalyst-cityscapes"),
+            "version": installed_version("catalyst-cityscapes"),
             "git": git_revision(Path(__file__).parent),
             "python": platform.python_version(),
         },

@@ -34,6 +34,8 @@ TOLD = {
     "callbacks.mean_iou": "the log's scores are counted otherwise from here on",
     "data.root": "the images must be the same ones",
     "data.val_list": "validation is on other images from here on",
+    "engine.cudnn_benchmark": "the last bits may differ on a GPU",
+    "engine.deterministic": "the last bits may differ on a GPU",
     "engine.device": "the last bits differ between devices",
     "experiment.epochs": "the schedule is stretched or cut from here on, so this is no longer the run of either length",
     "validation": "epochs are validated otherwise from here on",

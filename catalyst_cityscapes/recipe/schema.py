@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol, whole
@@ -74,6 +74,8 @@ class Engine(Section):
     `activation_checkpointing` (names of the network's children whose activations are recomputed) are those of
     `catalyst_cityscapes.training_step`.
     `timeout_minutes` is how long a process waits for the others before it gives the run up.
+    `deterministic` takes torch's deterministic algorithms wherever there are any; `cudnn_benchmark` times cuDNN's and
+    takes the fastest, where a seeded run otherwise takes the deterministic ones, as the reference does.
     """
 
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
@@ -82,6 +84,16 @@ class Engine(Section):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     activation_checkpointing: tuple[str, ...] = ()
+    deterministic: bool = False
+    cudnn_benchmark: bool = False
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "Engine":
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError("deterministic and cudnn_benchmark exclude each other; set one of them to false")
+        if self.compile is not None and self.activation_checkpointing:
+            raise ValueError("compile cannot recompute activations; set compile: null or activation_checkpointing: []")
+        return self
 
 
 class Validation(Section):

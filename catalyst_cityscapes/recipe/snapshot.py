@@ -43,6 +43,14 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=120)
 
 
+def installed_version(package: str) -> str | None:
+    """A distribution's version; None where it is not installed, as this project itself in a plain checkout."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def git_revision(folder: Path) -> str | None:
     """Commit of the checkout that holds `folder`, with `-dirty` when tracked files differ; None outside of git."""
 
@@ -58,19 +66,13 @@ def git_revision(folder: Path) -> str | None:
 
 def environment() -> dict[str, Any]:
     """Versions, hardware, git revision, command line, and the time in UTC."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,
         "git": git_revision(Path(__file__).parent),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {package: installed_version(package) for package in PACKAGES},
         "opencv_build": cv2.__version__,
         "machine": {
             "system": platform.platform(),

@@ -35,6 +35,7 @@ NEUTRAL = (
     "callbacks.watch",
     "data.cache",
     "data.test_list",
+    "engine.deterministic",
     "engine.device",
     "engine.timeout_minutes",
     "protocol.name",

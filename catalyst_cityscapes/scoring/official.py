@@ -14,13 +14,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.scoring.label_ids import label_table
 from catalyst_cityscapes.scoring.predictions import INSTANCE_IDS, LABEL_IDS, beside
 from semseg_ref.errors import DataError, InputError
@@ -74,7 +74,7 @@ def official_module() -> ModuleType:
         os.environ.update(hidden)
     if not hasattr(np, "in1d"):
         raise InputError(
-            f"numpy {np.__version__} has no in1d, which cityscapesScripts {metadata.version(PACKAGE)} calls for its "
+            f"numpy {np.__version__} has no in1d, which cityscapesScripts {installed_version(PACKAGE)} calls for its "
             "instance scores; install numpy below 2.4: uv pip install 'numpy<2.4'"
         )
     return module
@@ -161,5 +161,5 @@ def _scores(result: dict[str, Any], instances: bool, text: str) -> OfficialScore
         means={name: float(value) for name, value in means.items()},
         confusion=np.array(result["confMatrix"], np.int64),
         text=text,
-        version=metadata.version(PACKAGE),
+        version=installed_version(PACKAGE) or "unknown",
     )

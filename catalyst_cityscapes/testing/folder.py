@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from catalyst_cityscapes.testing.class_maps import ClassMap
-from catalyst_cityscapes.testing.predictor import MODES, Predictor
+from catalyst_cityscapes.testing.predictor import MODES, Predictor, has_to_fit
 from catalyst_cityscapes.testing.windows import PreparedScale
 from semseg_ref import tester
 from semseg_ref.dataset import read_image, read_label
@@ -126,7 +126,8 @@ class _Writer:
 
     def put(self, index: int, found: ClassMap) -> None:
         """Takes a class map's decision over; its own memory is free afterwards."""
-        prediction, finite = found.decide()
+        with has_to_fit(f"image {index + 1} of the list: the decision of its classes"):
+            prediction, finite = found.decide()
         ready = None
         if prediction.device.type == "cuda":
             host = torch.empty(prediction.shape, dtype=torch.uint8, pin_memory=True)
@@ -140,9 +141,11 @@ class _Writer:
             self._take()
 
     def finish(self) -> None:
-        """Waits for all files; raises the first error among them."""
+        """Waits for all files; raises the first error among them, or RuntimeError where an image never came."""
         while self._waiting:
             self._take()
+        if self._done != len(self._names):
+            raise RuntimeError(f"{self._done} of {len(self._names)} images were predicted")
 
     def close(self) -> None:
         """Lets the files under way be completed."""

@@ -23,6 +23,25 @@ PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.
 FAST_BATCH = {"cpu": 1, "cuda": 8}
 
 
+@contextmanager
+def has_to_fit(what: str) -> Iterator[None]:
+    """Turns lack of memory, where no smaller batch can be tried in its place, into an error that says what to do.
+
+    Args:
+        what: does not fit into the memory.
+
+    Raises:
+        InputError: the block ran out of the GPU's memory.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{what} does not fit into the GPU's memory; take fewer windows at once (--tester fast --batch 1), or "
+            "--device cpu"
+        ) from error
+
+
 @dataclass
 class _Image:
     """An image whose windows are not all through the network yet."""
@@ -131,34 +150,47 @@ class Predictor:
     def _run(self, scales: Iterable[PreparedScale], release: bool) -> Iterator[tuple[int, ClassMap]]:
         failure: InputError | None = None
         iterator = iter(scales)
-        while True:
-            try:
-                scale = next(iterator, None)
-            except InputError as error:
-                failure, scale = error, None
-            if scale is None:
-                break
-            self._enqueue(scale)
-            while len(self._waiting) >= self.batch:
+        try:
+            while True:
+                try:
+                    scale = next(iterator, None)
+                except InputError as error:
+                    failure, scale = error, None
+                if scale is None:
+                    break
+                self._enqueue(scale)
+                while len(self._waiting) >= self.batch:
+                    self._forward(self.batch)
+                    yield from self._finished(release)
+            while self._waiting:
                 self._forward(self.batch)
                 yield from self._finished(release)
-        while self._waiting:
-            self._forward(self.batch)
-            yield from self._finished(release)
-        if failure is not None:
-            raise failure
+            if failure is not None:
+                raise failure
+            if self._images:
+                raise RuntimeError(
+                    f"image {self._images[0].index}: all windows are through, but its map is not complete"
+                )
+        finally:
+            # Nothing of a run that was given up gets into the next one.
+            self._waiting.clear()
+            self._images.clear()
 
     def _enqueue(self, scale: PreparedScale) -> None:
         if scale.scale == 0:
             self._images.append(_Image(scale.image, scale.size, scale.scales))
         image = self._images[-1]
         if self.device.type != "cpu":
-            scale.pixels = scale.pixels.to(self.device, non_blocking=True)
+            with has_to_fit(f"image {scale.image + 1} of the list"):
+                scale.pixels = scale.pixels.to(self.device, non_blocking=True)
         self._waiting.extend(_Window(image, scale, position) for position in scale.windows)
 
     @torch.no_grad()
     def _forward(self, count: int) -> None:
-        """Sends the first `count` waiting windows through the network; halves the batch where memory runs out."""
+        """Sends the first `count` waiting windows through the network; halves the batch where memory runs out in it.
+
+        A window that is in its image's sum has left the queue, so only the rest is tried again.
+        """
         while count := min(count, len(self._waiting)):
             try:
                 self._step(count)
@@ -203,7 +235,9 @@ class Predictor:
             self.pixel_pool.give(scale.pixels)
         if image.probabilities is None:
             image.probabilities = self._new_map(image, scale, total.classes)
-        image.probabilities.add(total)
+        # Not tried again: the window has left the queue, and some of its scale may be in the map already.
+        with has_to_fit(f"image {image.index + 1} of the list: its class map of {total.classes} x {image.size}"):
+            image.probabilities.add(total)
         del image.sums[scale.scale]
         image.remaining -= 1
 
