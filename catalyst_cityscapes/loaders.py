@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import training_set
+from catalyst_cityscapes.transfer import collate_narrow
 from catalyst_cityscapes.validation import validation_set
 from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol
@@ -31,10 +32,15 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     data, sampling = recipe.data, recipe.sampling
     batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
     workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
+    if sampling.across_epochs and recipe.experiment.seed is None:
+        raise OptionError(
+            "sampling.across_epochs: needs experiment.seed, for orders known beforehand; set it to false"
+        )
     if batch < 1:
         raise OptionError(
             f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
         )
+    collate = collate_narrow if recipe.engine.transfer == "overlapped" else None
     train, order = training_set(recipe, rank, world)
     loaders = OrderedDict()
     loaders["train"] = build_loader(
@@ -45,6 +51,8 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
         sampling.drop_last,
         persistent_workers=sampling.persistent_workers,
         outlive_sigterm=True,
+        collate=collate,
+        across_epochs=recipe.experiment.epochs if sampling.across_epochs else None,
     )
     if len(loaders["train"]) == 0:
         raise OptionError(

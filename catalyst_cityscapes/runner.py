@@ -35,7 +35,15 @@ from catalyst_cityscapes.training_state import (
     restore_process_state,
     training_state,
 )
-from catalyst_cityscapes.training_step import FORMATS, apply_memory_format, checkpoint_activations, compile_network
+from catalyst_cityscapes.training_step import (
+    FORMATS,
+    apply_memory_format,
+    checkpoint_activations,
+    compile_loss,
+    compile_network,
+    use_products_for_resizes,
+)
+from catalyst_cityscapes.transfer import Copier
 from catalyst_cityscapes.validation import predict_batch
 from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.checkpoint import load_state, weights_in
@@ -160,6 +168,8 @@ class SegmentationRunner(dl.SupervisedRunner):
             if hasattr(callback, "convert_model"):
                 model = callback.convert_model(model, self)
         engine = self.recipe.engine
+        if engine.resize == "products":
+            model = use_products_for_resizes(model)
         model = checkpoint_activations(model, engine.activation_checkpointing)
         if engine.memory_format != "contiguous":
             model = apply_memory_format(model, engine.memory_format)
@@ -167,7 +177,8 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
-        return build(self.recipe.criterion, "criterion").to(self.engine.device)
+        criterion = build(self.recipe.criterion, "criterion").to(self.engine.device)
+        return criterion if self.recipe.engine.compile is None else compile_loss(criterion)
 
     def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over its parameter groups."""
@@ -200,6 +211,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _setup_loaders(self) -> None:
         # Not through accelerate: it pads validation by repeating samples and shards a distributed sampler twice.
         self.loaders = self.get_loaders()
+        self._copy = Copier(self.engine.device, self.recipe.engine.transfer)
         # `loaders` lacks it while an epoch is resumed in its validation.
         self.train_loader = self.loaders["train"]
 
@@ -277,9 +289,8 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.iteration += 1
         image, target = self.batch
         if self.is_train_loader or self.val_protocol is None:
-            memory_format = FORMATS[self.recipe.engine.memory_format]
-            image = image.to(self.engine.device, non_blocking=True, memory_format=memory_format)
-        self.batch = [image, target.to(self.engine.device, non_blocking=True)]
+            image = self._copy(image, FORMATS[self.recipe.engine.memory_format])
+        self.batch = [image, self._copy(target).long()]
         super().on_batch_start(runner)
         if self.is_train_loader and self.streams is not None:
             self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
@@ -288,11 +299,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Forward; smaller logits (zoom_factor < 8) get a smaller target in training, and are resized in eval."""
         if self.val_protocol is not None and not self.is_train_loader:
             prediction, logits = predict_batch(self.network, batch["features"], self.val_protocol)
-            target = batch["targets"].long()
-            self.batch = {**batch, "targets": target, "logits": logits, "aux_logits": None, "prediction": prediction}
+            self.batch = {**batch, "logits": logits, "aux_logits": None, "prediction": prediction}
             return
-        # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches.
-        main, aux = self.model(batch["features"]) if self.is_train_loader else self.network(batch["features"])
+        # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches. By `forward`,
+        # which is never compiled: a compiler would start again for eval mode and for a last, smaller batch.
+        main, aux = self.model(batch["features"]) if self.is_train_loader else self.network.forward(batch["features"])
         target = batch["targets"]
         if main.shape[-2:] != target.shape[-2:]:
             if self.is_train_loader:

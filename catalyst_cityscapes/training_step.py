@@ -5,7 +5,7 @@ Each is a pure function on a bare network that can be called alone; the runner a
 
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from catalyst_cityscapes.notices import warn
 from semseg_ref.errors import OptionError
+from semseg_ref.model.pspnet import resize_bilinear
 
 MemoryFormat = Literal["contiguous", "channels_last"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -41,6 +43,66 @@ def compile_network(model: nn.Module, mode: CompileMode = "default") -> nn.Modul
     if on_cpu and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise OptionError("engine.compile: needs a C++ compiler on CPUs, and none of c++, g++, clang++ is on the path")
     model.compile(mode=mode)
+    return model
+
+
+def compile_loss(criterion: nn.Module) -> nn.Module:
+    """Compiles a loss in place, so that softmax, loss and their gradients are few passes over the logits.
+
+    Numeric. Never as a CUDA graph, since it runs twice a step and its first result is still needed in the second.
+    """
+    criterion.compile(mode="default")
+    return criterion
+
+
+def interpolation_matrix(old: int, new: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Weights [new, old] of a linear resize with aligned corners; at most two of a row are not 0."""
+    # In the arithmetic of torch's own kernel: float32, unless the values are float64.
+    step = torch.tensor((old - 1) / (new - 1) if new > 1 else 0.0, dtype=dtype, device=device)
+    position = torch.arange(new, dtype=dtype, device=device) * step
+    lower = position.floor().clamp(max=old - 1)
+    share, columns = position - lower, torch.arange(old, device=device)
+    upper = (lower + 1).clamp(max=old - 1)
+    return torch.where(columns == lower[:, None], 1 - share[:, None], 0) + torch.where(
+        columns == upper[:, None], share[:, None], 0
+    )
+
+
+def resize_by_products(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """`resize_bilinear` as two products of matrices: on a GPU its gradient needs no atomic additions.
+
+    Numeric: the same weights, summed in another order; at most 1e-6 of the largest value, of the gradient 2e-6. A value
+    that is no number spreads over its whole row and column. Always in float32 (float64 in float64), which is what a
+    GPU's autocast makes of a resize too; under tf32 the products are TF32's.
+
+    Args:
+        x: float [N, C, h, w].
+        size: height and width.
+
+    Returns:
+        float32 or float64 [N, C, *size], contiguous.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x if x.dtype == torch.float64 else x.float()
+        rows, columns = (
+            interpolation_matrix(old, new, x.device, x.dtype) for old, new in zip(x.shape[-2:], size, strict=True)
+        )
+        # The second product, which is most of the work, is one of two matrices, and so is its gradient.
+        return (rows @ x) @ columns.T
+
+
+def _resize_in_training(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    # Only a gradient gains by it, and a validation is to see what the test will see.
+    return resize_by_products(x, size) if torch.is_grad_enabled() else resize_bilinear(x, size)
+
+
+def use_products_for_resizes(model: nn.Module) -> nn.Module:
+    """Lets a network resize by `resize_by_products` wherever a gradient is taken; warns where it has no `resize`."""
+    resizing = [module for module in model.modules() if hasattr(module, "resize")]
+    if not resizing:
+        warn(f"engine.resize: {type(model).__name__} has no resize that can be exchanged; it trains with its own")
+    for module in resizing:
+        module.resize = _resize_in_training
     return model
 
 

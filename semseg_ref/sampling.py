@@ -1,5 +1,6 @@
 """Which sample goes where, and with which random draws: samplers, the seeded dataset, and the loaders of both arms."""
 
+import copy
 import signal
 import weakref
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from typing import Any
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
 from semseg_ref.errors import OptionError
 from semseg_ref.seeding import SeedStreams
@@ -58,7 +59,7 @@ class EpochSampler(Sampler[SampleKey]):
             order: of the whole epoch, where it cannot be drawn again; None draws it.
             then: called after the order is there and before its first sample.
         """
-        self._position, self._given_order, self._then = position, order, then
+        self.position, self._given_order, self._then = position, order, then
 
     def _indices(self) -> list[int]:
         if self.streams is None and self.world_size > 1:
@@ -80,7 +81,7 @@ class EpochSampler(Sampler[SampleKey]):
         self.order = self._indices() if self._given_order is None else self._given_order
         if self._then is not None:
             self._then()
-        return ((self.epoch, index) for index in self.order[self._position :])
+        return ((self.epoch, index) for index in self.order[self.position :])
 
     def __len__(self) -> int:
         return -(-self.size // self.world_size)
@@ -168,6 +169,68 @@ class Loader(DataLoader):
             iterator._shutdown_workers()
 
 
+class EpochBatches(Sampler[list[SampleKey]]):
+    """The batches of an epoch from a position on, and of all epochs after it."""
+
+    def __init__(self, sampler: EpochSampler, position: int, epochs: int, batch_size: int, drop_last: bool) -> None:
+        self.sampler, self.position, self.epochs = sampler, position, epochs
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.first = sampler.epoch
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for epoch in range(self.first, self.epochs):
+            # A copy: the loader's own sampler is for those who ask what the present epoch's order is.
+            sampler = copy.copy(self.sampler)
+            sampler.set_epoch(epoch)
+            sampler.start_at(self.position if epoch == self.first else 0)
+            yield from BatchSampler(sampler, self.batch_size, self.drop_last)
+
+
+class LoaderAcrossEpochs(Loader):
+    """A loader that goes on with the next epoch's batches while this one ends.
+
+    Each iteration gives one epoch's batches, the same as a plain loader's, since a sample follows from its position.
+    What was read ahead is kept between iterations; an epoch that was broken off, or another than the next one, starts
+    the reading anew.
+
+    Args:
+        epochs: their number; nothing is read beyond.
+        dataset, batch_size, sampler, drop_last, options: as of torch's DataLoader; the sampler has streams.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, sampler: EpochSampler, drop_last: bool, epochs: int, **options: Any
+    ) -> None:
+        options.pop("persistent_workers", None)
+        super().__init__(dataset, batch_size, sampler=sampler, drop_last=drop_last, **options)
+        self._options, self._epochs = options, epochs
+        self._reader: Loader | None = None
+        self._batches: Iterator[Any] = iter(())
+        self._next: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, position = self.sampler.epoch, self.sampler.position
+        iter(self.sampler)  # draws the order, for those who ask
+        if self._next != (epoch, position):
+            self.stop()
+            batches = EpochBatches(self.sampler, position, self._epochs, self.batch_size, self.drop_last)
+            self._reader = Loader(self.dataset, batch_sampler=batches, **self._options)
+            self._batches = iter(self._reader)
+        self._next = None
+        for _ in range(position // self.batch_size, len(self)):
+            yield next(self._batches)
+        if epoch + 1 < self._epochs:
+            self._next = (epoch + 1, 0)
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends the loader processes, and forgets what they have read."""
+        if self._reader is not None:
+            self._reader.stop()
+        self._reader, self._batches, self._next = None, iter(()), None
+
+
 def build_loader(
     dataset: Dataset,
     sampler: Sampler,
@@ -177,6 +240,8 @@ def build_loader(
     pin_memory: bool | None = None,
     persistent_workers: bool = False,
     outlive_sigterm: bool = False,
+    collate: Callable[[list], Any] | None = None,
+    across_epochs: int | None = None,
 ) -> Loader:
     """DataLoader of both arms.
 
@@ -190,9 +255,14 @@ def build_loader(
         persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in
             the key.
         outlive_sigterm: loader processes go on for `SECONDS_TO_SAVE` after a SIGTERM; the caller calls `stop`.
+        collate: makes a batch of samples; None is torch's own.
+        across_epochs: number of epochs, for a `LoaderAcrossEpochs`; the sampler is an `EpochSampler` with streams.
     """
-    return Loader(
+    more = {} if across_epochs is None else {"epochs": across_epochs}
+    return (Loader if across_epochs is None else LoaderAcrossEpochs)(
         dataset,
+        **more,
+        collate_fn=collate,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,

@@ -209,6 +209,24 @@ COMPONENTS = (
         ("sampling.workers", "sampling.persistent_workers"),
         "bitwise",
     ),
+    ComponentSetting(
+        "across epochs",
+        "sampling",
+        {"sampling": {"workers": 1, "across_epochs": True}},
+        ("sampling.workers", "sampling.across_epochs"),
+        "bitwise",
+    ),
+    ComponentSetting(
+        "transfer", "training_step", {"engine": {"transfer": "overlapped"}}, ("engine.transfer",), "bitwise"
+    ),
+    ComponentSetting(
+        "resize",
+        "training_step",
+        {"engine": {"resize": "products"}},
+        ("engine.resize",),
+        "statistical",
+        ("model._target_=small_network.ResizingLogits", "model.classes=19"),
+    ),
     ComponentSetting("data cache", "data_cache", {"data": {"cache": "decoded"}}, ("data.cache",), "bitwise"),
     swap("augmentation_albumentations", "augmentation", "augmentation", claim="statistical"),
     swap("augmentation_base_resolution", "augmentation", "augmentation.order", "augmentation.steps.base_resolution"),
@@ -222,7 +240,7 @@ COMPONENTS = (
     swap("augmentation_shift", "augmentation", "augmentation.order", "augmentation.steps.shift"),
     swap("replayed_draws", "sampling", "sampling.replay_augmentation"),
     swap("batch", "sampling", "sampling.batch_size", "sampling.per_process", more=("sampling.drop_last=false",)),
-    swap("fast_step", "training_step", "engine", "optimizer.fused", claim="statistical"),
+    swap("fast_step", "training_step", "engine", "sampling.across_epochs", "optimizer.fused", claim="statistical"),
     swap("drop_last", "sampling", "sampling.drop_last"),
     swap("head_lr", "optimizer", "optimizer.groups.head_multiplier"),
     swap("model_selection", "checkpoint", "callbacks.checkpoint", "validation.every", claim="bitwise"),

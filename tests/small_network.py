@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catalyst_cityscapes.models.two_heads import TwoHeads
+from semseg_ref.model.pspnet import resize_bilinear
 from semseg_ref.optimizer import BACKBONE, HEADS
 
 WIDTH = 8
@@ -50,3 +51,14 @@ class SmallLogits(TwoHeads, SmallNetwork):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         main, auxiliary = self.both_logits(x)
         return main, auxiliary if self.training else None
+
+
+class ResizingLogits(SmallLogits):
+    """The same on a quarter of the pixels, with logits that are resized as the reference's are."""
+
+    resize = staticmethod(resize_bilinear)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        main, auxiliary = super().forward(x[..., ::4, ::4])
+        size = x.shape[-2:]
+        return self.resize(main, size), None if auxiliary is None else self.resize(auxiliary, size)

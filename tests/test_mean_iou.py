@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU, count_confusion
+from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU, count_by_histogram, count_confusion
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion, convert_sync_bn
 from semseg_ref.errors import DataError, OptionError
 from semseg_ref.metric import areas_from_matrix, confusion_matrix, intersection_and_union, scores_from_areas
@@ -49,6 +49,18 @@ def expected_scores(prediction: torch.Tensor, target: torch.Tensor):
 
 
 # -- counting ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kinds", [361, 2, 1], ids=["uniform", "road", "one cell"])
+@pytest.mark.parametrize("size", [362, 26, 2])
+def test_a_gpus_counting_is_that_of_a_cpu(kinds, size):
+    """Its arithmetic in whole numbers, tried in float64: the CPU's histogram takes no integers."""
+    generator = torch.Generator().manual_seed(kinds)
+    cells = torch.randint(max(size - kinds, 0), size, (20_000,), generator=generator)
+    expected = torch.bincount(cells, minlength=size)
+    assert torch.equal(count_by_histogram(cells.double(), size), expected)
+    # CUDA's bin of an integer is (value - min) * bins / (max - min).
+    assert torch.equal(cells * size // size, cells)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_confusion_counts_are_the_references_areas(seed):
     prediction, target = random_maps(seed, 3)

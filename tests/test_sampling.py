@@ -176,6 +176,60 @@ def test_workers_change_no_draw(workers, persistent):
         assert one.tolist() == other.tolist()
 
 
+def batches_of(loader, epochs, start=0):
+    """The samples of each epoch, batch by batch; the first begins at a position."""
+    found = []
+    for epoch in epochs:
+        loader.sampler.set_epoch(epoch)
+        if epoch == epochs[0]:
+            loader.sampler.start_at(start)
+        found.append([batch.tolist() for batch in loader])
+        assert loader.sampler.order == order(EpochSampler(len(Draws()), SeedStreams(1)), epoch)
+    return found
+
+
+def loader_of(workers, across_epochs=None):
+    streams = SeedStreams(1)
+    dataset = SeededDataset(Draws(), streams)
+    sampler = EpochSampler(len(Draws()), streams)
+    return build_loader(dataset, sampler, 2, workers, drop_last=True, across_epochs=across_epochs)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_across_epochs_gives_the_same_batches(workers):
+    plain, ours = loader_of(0), loader_of(workers, across_epochs=5)
+    assert len(ours) == len(plain) == 3
+    assert batches_of(ours, [0, 1, 2]) == batches_of(plain, [0, 1, 2])
+    reader = ours._reader
+    assert batches_of(ours, [3]) == batches_of(plain, [3])
+    assert ours._reader is reader  # it went on
+    assert batches_of(ours, [2, 4], start=2) == batches_of(plain, [2, 4], start=2)  # an epoch that is not the next one
+    assert ours._reader is None  # all epochs are over
+    ours.sampler.set_epoch(1)
+    broken_off = next(iter(ours)).tolist()
+    assert broken_off == batches_of(plain, [1])[0][0]
+    assert batches_of(ours, [2]) == batches_of(plain, [2])
+    ours.stop()
+
+
+def test_a_loader_across_epochs_reads_ahead_and_no_further_than_the_last():
+    ours, positions = loader_of(2, across_epochs=2), []
+    original = SeedStreams.seed
+
+    def noting(self, stream, *position):
+        positions.append((stream, *position))
+        return original(self, stream, *position)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SeedStreams, "seed", noting)
+        first = [batch.tolist() for batch in ours]
+        assert ("order", 1) in positions  # drawn before the epoch is begun
+        assert len(first) == 3
+        ours.sampler.set_epoch(1)
+        assert len(list(ours)) == 3
+    assert not [position for position in positions if position[:2] == ("order", 2)]
+
+
 def test_epochs_samples_and_seeds_draw_anew():
     first, second = epochs(0)
     drawn = torch.cat([first[:, 1:], second[:, 1:], epochs(0, seed=2)[0][:, 1:]])

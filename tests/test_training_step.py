@@ -13,9 +13,18 @@ from toy_runs import SMALL, assert_same, catalyst_dl, toy_recipe, train_catalyst
 from catalyst_cityscapes import training_step
 from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.runner import SegmentationRunner
-from catalyst_cityscapes.training_step import apply_memory_format, checkpoint_activations, compile_network
+from catalyst_cityscapes.training_step import (
+    FORMATS,
+    apply_memory_format,
+    checkpoint_activations,
+    compile_loss,
+    compile_network,
+    resize_by_products,
+    use_products_for_resizes,
+)
 from semseg_ref.errors import OptionError
 from semseg_ref.model import PSPNet
+from semseg_ref.model.pspnet import PyramidPooling, resize_bilinear
 
 INPUT = (2, 3, 33, 33)
 
@@ -107,6 +116,101 @@ def test_compilation_keeps_the_numbers_within_rounding_and_the_names(network):
     torch.testing.assert_close(other["losses"], plain["losses"], rtol=1e-5, atol=1e-6)
     for name, gradient in plain["gradients"].items():
         torch.testing.assert_close(other["gradients"][name], gradient, rtol=1e-3, atol=1e-5)
+
+
+SIZES = [
+    ((5, 5), (33, 33)),
+    ((13, 9), (97, 65)),
+    ((6, 3), (13, 13)),
+    ((1, 1), (9, 7)),
+    ((9, 9), (5, 5)),
+    ((4, 7), (4, 7)),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), SIZES)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_resize_by_products_keeps_values_and_gradient_within_its_bound(old, new, layout):
+    generator = torch.Generator().manual_seed(0)
+    x = (10 * torch.randn(2, 5, *old, generator=generator)).to(memory_format=FORMATS[layout])
+    weight = torch.randn(2, 5, *new, generator=generator)
+    results = []
+    for resize, values in ((resize_bilinear, x.double()), (resize_by_products, x), (resize_by_products, x.double())):
+        values = values.detach().clone().requires_grad_()
+        y = resize(values, new)
+        y.backward(weight.to(y.dtype))
+        assert y.dtype == values.dtype
+        assert y.shape[-2:] == new
+        results.append((y.detach().double(), values.grad.double()))
+    (y, gradient), single, double = results
+    assert (single[0] - y).abs().max() <= 1e-6 * y.abs().max()
+    assert (single[1] - gradient).abs().max() <= 2e-6 * gradient.abs().max()
+    torch.testing.assert_close(double, (y, gradient), rtol=1e-12, atol=1e-12)
+
+
+def test_products_are_float32_under_autocast_as_a_resize_is_on_a_gpu():
+    x = torch.randn(1, 2, 5, 5).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = resize_by_products(x, (9, 9))
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, resize_bilinear(x.float(), (9, 9)))
+
+
+@pytest.mark.slow
+def test_pspnet_resizes_by_products_only_where_a_gradient_is_taken(pspnet, one_thread):
+    other = use_products_for_resizes(copy.deepcopy(pspnet))
+    assert sum("resize" in vars(module) for module in other.modules()) == 2  # the heads', the pyramid's
+    with torch.no_grad():
+        image = torch.randn(INPUT)
+        assert_same(other.eval()(image), copy.deepcopy(pspnet).eval()(image))
+    expected, found = one_step(copy.deepcopy(pspnet)), one_step(other)
+    torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-5, atol=1e-6)
+    assert not torch.equal(found["gradients"]["cls.4.weight"], expected["gradients"]["cls.4.weight"])
+    for name, gradient in expected["gradients"].items():
+        assert (found["gradients"][name] - gradient).norm() <= 1e-2 * gradient.norm() + 1e-6, name
+
+
+def test_a_network_without_resizes_is_told_and_trained(network, capsys):
+    assert use_products_for_resizes(network) is network
+    assert "engine.resize: SmallNetwork has no resize that can be exchanged" in capsys.readouterr().err
+
+
+def test_the_pyramid_keeps_its_inputs_dtype_where_a_resize_is_float32(monkeypatch):
+    """As it is under a GPU's autocast; a CPU's keeps bfloat16."""
+    pooling = PyramidPooling(8, 4, (1, 2)).eval()
+    pooling.resize = lambda x, size: resize_bilinear(x.float(), size)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pooling(torch.randn(2, 8, 5, 5).bfloat16()).dtype == torch.bfloat16
+    assert pooling(torch.randn(2, 8, 5, 5)).dtype == torch.float32
+
+
+@pytest.mark.slow
+def test_a_compiled_loss_keeps_the_numbers_within_rounding():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 19, 33, 33, generator=generator, requires_grad=True)
+    target = torch.randint(0, 19, (2, 33, 33), generator=generator)
+    target[:, :5] = 255
+    plain, compiled = nn.CrossEntropyLoss(ignore_index=255), compile_loss(nn.CrossEntropyLoss(ignore_index=255))
+    values = [criterion(logits, target) for criterion in (plain, compiled)]
+    gradients = [torch.autograd.grad(value, logits)[0] for value in values]
+    torch.testing.assert_close(values[1], values[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-9)
+
+
+def test_nothing_is_compiled_for_validation_or_the_ledger(toy_city, workdir, one_thread, monkeypatch):
+    """Its sizes and its mode are others, and each would start the compiler again."""
+    calls = []
+
+    def noting(module, *_):
+        module._compiled_call_impl = lambda *inputs: (calls.append((module, inputs[0])), module._call_impl(*inputs))[1]
+        return module
+
+    for name in ("compile_network", "compile_loss"):
+        monkeypatch.setattr(f"catalyst_cityscapes.runner.{name}", noting)
+    settings = ("engine.compile=default", "experiment.epochs=1", "validation.every=1", "sampling.batch_size=4")
+    runner = train_catalyst(toy_recipe(toy_city, *SMALL, *settings))
+    assert [len(inputs) for _, inputs in calls] == [4, 4, 4]
+    assert [module for module, _ in calls] == [runner.network, runner.criterion, runner.criterion]
 
 
 def test_fused_sgd_keeps_the_numbers_within_rounding(network):

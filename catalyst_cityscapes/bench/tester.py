@@ -13,12 +13,27 @@ from torch import nn
 from catalyst_cityscapes.bench.turns import Row, in_turns, timed
 from catalyst_cityscapes.testing.folder import test_images
 from catalyst_cityscapes.testing.predictor import Predictor
+from catalyst_cityscapes.training_step import FORMATS
 from semseg_ref import tester as control
 from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.protocol import MULTI_SCALES, Protocol, window_positions
 
 SIZE, CROP = (1024, 2048), 713
 SMALL_SIZE, SMALL_CROP = (512, 1024), 353
+CPU_NETWORK_ARMS = (
+    ("exact", "fp32", "contiguous"),
+    ("fast", "fp32", "contiguous"),
+    ("fast", "fp32", "channels_last"),
+)
+NETWORK_ARMS = (
+    *CPU_NETWORK_ARMS,
+    ("fast", "tf32", "contiguous"),
+    ("fast", "tf32", "channels_last"),
+    ("fast", "bf16", "contiguous"),
+    ("fast", "bf16", "channels_last"),
+    ("fast", "fp16", "channels_last"),
+)
+"""(tester, precision, memory format) of what is timed with a network."""
 COLORS = np.arange(450, dtype=np.uint32).astype(np.uint8).reshape(150, 3)
 
 
@@ -70,9 +85,16 @@ def our_classes(predictor: Predictor, image: np.ndarray) -> np.ndarray:
     return prediction.cpu().numpy()
 
 
-def compare_maps(model: nn.Module, image: np.ndarray, protocol: Protocol, mode: str, turns: int) -> Row:
-    """Times one image from pixels to classes, in memory."""
-    predictor = Predictor(model, protocol, mode)
+def compare_maps(
+    model: nn.Module,
+    image: np.ndarray,
+    protocol: Protocol,
+    mode: str,
+    turns: int,
+    predictor: Predictor | None = None,
+) -> Row:
+    """Times one image from pixels to classes, in memory; by a predictor of `mode`, or the given one."""
+    predictor = predictor or Predictor(model, protocol, mode)
     expected, found = control_classes(model, image, protocol), our_classes(predictor, image)
     agreement = round(float((expected == found).mean()), 6)
     measured = in_turns(lambda: control_classes(model, image, protocol), lambda: our_classes(predictor, image), turns)
@@ -131,7 +153,11 @@ def forward_seconds(predictor: Predictor, size: tuple[int, int], turns: int) -> 
         for batch in batches:
             predictor.model(batch)
 
-    with control.gpu_arithmetic():
+    # As the predictor runs it: its copy of the network, its layout and its precision.
+    if not predictor.is_prepared:
+        our_classes(predictor, scene(0, *size))
+    batches = [batch.contiguous(memory_format=FORMATS[predictor.memory_format]) for batch in batches]
+    with control.gpu_arithmetic(), predictor.arithmetic():
         return float(np.median([timed(forward)[0] for _ in range(turns + 1)][1:]))
 
 
@@ -140,12 +166,14 @@ def with_network(turns: int) -> Iterator[Row]:
     torch.manual_seed(0)
     model = PSPNet(layers=50, classes=19, pretrained=False).to(device()).eval()
     crop, size = (CROP, SIZE) if torch.cuda.is_available() else (177, (177, 353))
-    for mode in ("exact", "fast"):
-        protocol = Protocol((crop, crop), size[1])
-        row = compare_maps(model, scene(0, *size), protocol, mode, turns)
-        bound = forward_seconds(Predictor(model, protocol, mode), size, turns)
+    protocol = Protocol((crop, crop), size[1])
+    for mode, precision, memory_format in NETWORK_ARMS if torch.cuda.is_available() else CPU_NETWORK_ARMS:
+        predictor = Predictor(model, protocol, mode, precision=precision, memory_format=memory_format)
+        row = compare_maps(model, scene(0, *size), protocol, mode, turns, predictor)
+        bound = forward_seconds(predictor, size, turns)
         share = {"forward_s": round(bound, 4), "share_of_bound": round(bound / row["ours_s"], 4)}
-        yield {"what": "with PSPNet-50", **row, **share}
+        arm = {"precision": precision, "memory_format": memory_format}
+        yield {"what": "with PSPNet-50", **row, **arm, **share}
 
 
 def curves(turns: int) -> Iterator[Row]:

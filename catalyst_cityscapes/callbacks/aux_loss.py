@@ -46,8 +46,10 @@ class AuxLossWeighting(ICriterionCallback):
     def on_batch_end(self, runner: dl.IRunner) -> None:
         """Puts `loss` (with graph) into `batch_metrics` and (main, aux, total) detached into `runner.losses`."""
         batch = runner.batch
-        main = runner.criterion(batch["logits"], batch["targets"])
-        aux = None if batch["aux_logits"] is None else runner.criterion(batch["aux_logits"], batch["targets"])
+        # By `forward` in validation, which is never compiled: its batches have sizes of their own.
+        criterion = runner.criterion if runner.is_train_loader else runner.criterion.forward
+        main = criterion(batch["logits"], batch["targets"])
+        aux = None if batch["aux_logits"] is None else criterion(batch["aux_logits"], batch["targets"])
         loss = weighted_loss(main, aux, self.weight)
         runner.batch_metrics["loss"] = loss
         runner.losses = torch.stack(

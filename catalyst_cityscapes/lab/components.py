@@ -17,7 +17,7 @@ The difference is taken between canonical forms (`lab.canonical`), and every dif
 | augmentation | everything of it, where both the order and the steps differ, or it is no `Pipeline` |
 | crop | `data.crop`, the crop's and mask's size that go with it |
 | model, initial_weights, criterion, aux_loss, sync_bn, epochs | their sections |
-| precision, memory_format, compile, activation_checkpointing | keys of `engine` |
+| precision, memory_format, compile, resize, cudnn_benchmark, activation_checkpointing | keys of `engine` |
 | gradient_step | accumulation and clipping |
 | model_selection | which checkpoint is tested, early stopping, and the validation that decides both |
 | data, protocol | what cannot differ between scores that are compared; the lab refuses such arms |

@@ -21,10 +21,12 @@ FREE = (
     "data.test_list",
     "engine.activation_checkpointing",
     "engine.timeout_minutes",
+    "engine.transfer",
     "expected",
     "experiment.logdir",
     "experiment.name",
     "protocol",
+    "sampling.across_epochs",
     "sampling.persistent_workers",
     "sampling.workers",
 )

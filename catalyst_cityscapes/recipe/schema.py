@@ -54,7 +54,8 @@ class Sampling(Section):
     `batch_size` and `workers` are totals over all processes, unless `per_process` (the earlier attempt's way).
     `seed_stream: named` draws from `experiment.seed`; `reference` leaves `random` and the order to torch, as the
     reference does. `replay_augmentation` repeats each sample's draws in every epoch (the earlier attempt's
-    loaders).
+    loaders). `persistent_workers` keeps the loader's processes between epochs; with `across_epochs` they also go on
+    with the next epoch's batches while this one ends, instead of all starting on one together.
     """
 
     batch_size: PositiveInt
@@ -65,6 +66,13 @@ class Sampling(Section):
     per_process: bool = False
     replay_augmentation: bool = False
     persistent_workers: bool = False
+    across_epochs: bool = False
+
+    @model_validator(mode="after")
+    def _draws_are_positions(self) -> "Sampling":
+        if self.across_epochs and self.seed_stream != "named":
+            raise ValueError("across_epochs needs seed_stream: named, orders known beforehand; set it to false")
+        return self
 
 
 class Engine(Section):
@@ -73,6 +81,8 @@ class Engine(Section):
     `fp32` is true float32; `tf32` lets convolutions and products use TF32. `memory_format`, `compile` and
     `activation_checkpointing` (names of the network's children whose activations are recomputed) are those of
     `catalyst_cityscapes.training_step`.
+    `resize: products` takes its resizes as products of matrices in training.
+    `transfer: overlapped` copies batches to a GPU beside the step before, with labels as bytes.
     `timeout_minutes` is how long a process waits for the others before it gives the run up.
     `deterministic` takes torch's deterministic algorithms wherever there are any; `cudnn_benchmark` times cuDNN's and
     takes the fastest, where a seeded run otherwise takes the deterministic ones, as the reference does.
@@ -84,6 +94,8 @@ class Engine(Section):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     activation_checkpointing: tuple[str, ...] = ()
+    transfer: Literal["plain", "overlapped"] = "plain"
+    resize: Literal["interpolate", "products"] = "interpolate"
     deterministic: bool = False
     cudnn_benchmark: bool = False
 

@@ -38,7 +38,9 @@ NEUTRAL = (
     "engine.deterministic",
     "engine.device",
     "engine.timeout_minutes",
+    "engine.transfer",
     "protocol.name",
+    "sampling.across_epochs",
     "sampling.persistent_workers",
 )
 

@@ -12,8 +12,10 @@ from torch.backends import cudnn
 
 from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import ClassMap, DeviceMap, HostMap, OneScaleMap
+from catalyst_cityscapes.testing.fast_network import fast_network
 from catalyst_cityscapes.testing.window_sum import WindowSum
 from catalyst_cityscapes.testing.windows import PreparedScale, check_image, prepare_scale
+from catalyst_cityscapes.training_step import FORMATS, MemoryFormat
 from semseg_ref.errors import InputError, OptionError, did_you_mean
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import evaluation_mode, network_device
@@ -67,7 +69,8 @@ class Predictor:
 
     `exact` gives the network what the control arm gives it, one window and its mirror image at a time, sums in float64
     in the control arm's order, and has its bits on a CPU (for the same number of threads).
-    `fast` gives the network many windows at once, also of several images, and sums in float32.
+    `fast` gives a copy of the network many windows at once, also of several images, and sums in float32. In the copy,
+    which is made of the first window's weights, batch norm is folded into the convolutions.
 
     Args:
         model: returns logits [N, K, h', w'], or a tuple whose first element they are; its parameters' device is used.
@@ -76,6 +79,7 @@ class Predictor:
         batch: windows at once, each with its mirror image where the protocol flips; default 1 on a CPU, 8 on a GPU.
             A batch that does not fit into a GPU's memory is halved for the rest of the run.
         precision: of `fast` on a GPU: fp32, tf32, bf16 or fp16. The last two are autocast's.
+        memory_format: of `fast`; default channels-last on a GPU where tensor cores compute, which is all but fp32.
 
     Raises:
         OptionError: unknown mode or precision; `exact` with a batch or with another precision than fp32.
@@ -88,6 +92,7 @@ class Predictor:
         mode: str = MODES[0],
         batch: int | None = None,
         precision: str = "fp32",
+        memory_format: MemoryFormat | None = None,
     ) -> None:
         if mode not in MODES:
             raise OptionError(f"tester '{mode}'{did_you_mean(mode, MODES)}")
@@ -101,6 +106,9 @@ class Predictor:
         self.model, self.protocol, self.mode, self.precision = model, protocol, mode, precision
         self.device = network_device(model)
         self.batch = (batch or FAST_BATCH[self.device.type]) if mode == "fast" else 1
+        by_default = "channels_last" if self.device.type == "cuda" and precision != "fp32" else "contiguous"
+        self.memory_format: MemoryFormat = (memory_format or by_default) if mode == "fast" else "contiguous"
+        self.is_prepared = mode == "exact"
         self.dtype = torch.float64 if mode == "exact" else torch.float32
         self.halvings = 0
         self.pool = BufferPool(self.device)
@@ -209,7 +217,11 @@ class Predictor:
         crops = [window.scale.pixels[(slice(None), *_area(window.position))] for window in windows]
         flip = self.protocol.flip
         batch = torch.stack([view for crop in crops for view in ((crop, crop.flip(2)) if flip else (crop,))])
-        with self._precision():
+        if not self.is_prepared:
+            self.model = fast_network(self.model, batch[:1], self.memory_format)
+            self.is_prepared = True
+        batch = batch.contiguous(memory_format=FORMATS[self.memory_format])
+        with self.arithmetic():
             output = self.model(batch)
         logits = output[0] if isinstance(output, (tuple, list)) else output
         del output, batch
@@ -258,7 +270,8 @@ class Predictor:
                 image.probabilities.release()
 
     @contextmanager
-    def _precision(self) -> Iterator[None]:
+    def arithmetic(self) -> Iterator[None]:
+        """Inside the block the network computes in the predictor's precision."""
         dtype = PRECISIONS[self.precision]
         tf32, matmul = cudnn.allow_tf32, torch.backends.cuda.matmul
         before = tf32, matmul.allow_tf32

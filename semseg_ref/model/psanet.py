@@ -92,6 +92,9 @@ class PointwiseSpatialAttention(nn.Module):
         psa_softmax: softmax over the affinities (including those that are 0).
     """
 
+    resize = staticmethod(resize_bilinear)
+    """(float [N, C, h, w], size) -> float [N, C, *size]; whoever carries a step out may put another function here."""
+
     def __init__(
         self,
         in_channels: int,
@@ -150,7 +153,7 @@ class PointwiseSpatialAttention(nn.Module):
     def _shrink(self, x: Tensor) -> Tensor:
         if self.shrink_factor == 1:
             return x
-        return resize_bilinear(x, [(length - 1) // self.shrink_factor + 1 for length in x.shape[-2:]])
+        return self.resize(x, [(length - 1) // self.shrink_factor + 1 for length in x.shape[-2:]])
 
     def _attend(self, x: Tensor, affinity: Tensor) -> Tensor:
         return torch.bmm(x.flatten(2), affinity).view(x.shape) * (1.0 / self.normalization_factor)
@@ -168,7 +171,7 @@ class PointwiseSpatialAttention(nn.Module):
             out = self._attend(reduced, self.affinity(self.attention(reduced), self.psa_type))
         out = self.proj(out)
         if self.shrink_factor != 1:
-            out = resize_bilinear(out, x.shape[-2:])
+            out = self.resize(out, x.shape[-2:])
         return torch.cat([x, out], dim=1)
 
 

@@ -126,6 +126,9 @@ class DilatedSegmenter(nn.Module):
         CheckpointError: ImageNet weights that are missing or do not fit.
     """
 
+    resize = staticmethod(resize_bilinear)
+    """(float [N, C, h, w], size) -> float [N, C, *size]; whoever carries a step out may put another function here."""
+
     def __init__(
         self,
         layers: int,
@@ -188,12 +191,12 @@ class DilatedSegmenter(nn.Module):
         aux_features = self.layer3(x)
         main = self.cls(self.context(self.layer4(aux_features)))
         if self.zoom_factor != 1:
-            main = resize_bilinear(main, size)
+            main = self.resize(main, size)
         if not self.training:
             return main, None
         aux = self.aux(aux_features)
         if self.zoom_factor != 1:
-            aux = resize_bilinear(aux, size)
+            aux = self.resize(aux, size)
         return main, aux
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
@@ -229,6 +232,9 @@ class PyramidPooling(nn.Module):
         bins: side length of each grid.
     """
 
+    resize = staticmethod(resize_bilinear)
+    """(float [N, C, h, w], size) -> float [N, C, *size]; whoever carries a step out may put another function here."""
+
     def __init__(self, in_channels: int, branch_channels: int, bins: Sequence[int]) -> None:
         super().__init__()
         self.features = nn.ModuleList(
@@ -238,7 +244,9 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float [N, in_channels, h, w] -> float [N, in_channels + len(bins) * branch_channels, h, w], input first."""
-        return torch.cat([x, *(resize_bilinear(branch(x), x.shape[-2:]) for branch in self.features)], dim=1)
+        # Under a GPU's autocast a resize gives float32, and the whole concatenation would follow it.
+        branches = (self.resize(branch(x), x.shape[-2:]).to(x.dtype) for branch in self.features)
+        return torch.cat([x, *branches], dim=1)
 
 
 class PSPNet(DilatedSegmenter):
