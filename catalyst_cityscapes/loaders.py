@@ -33,9 +33,7 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
     workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
     if sampling.across_epochs and recipe.experiment.seed is None:
-        raise OptionError(
-            "sampling.across_epochs: needs experiment.seed, for orders known beforehand; set it to false"
-        )
+        raise OptionError("sampling.across_epochs: needs experiment.seed, for orders known beforehand; set it to false")
     if batch < 1:
         raise OptionError(
             f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
+from catalyst_cityscapes.training_step import FORMATS
 from gpu.place import CUDA, DEVICE, TINY, WORK, say, told
 from gpu.trainings import DETERMINISTIC, EPOCHS, catalyst, checkpoint, control, difference, toy_recipe
 from semseg_ref.model.pspnet import PSPNet
 
 PRECISIONS = ("bf16",) if TINY else ("bf16", "fp16", "tf32")
 FAST = ("engine.memory_format=channels_last", "optimizer.fused=true", "callbacks.gradient_step.clip_norm=10.0")
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @torch.no_grad()
@@ -70,6 +70,13 @@ def bits(base: Path) -> None:
             catalyst(toy_recipe(base / name))
         say("the same run twice", **difference(checkpoint(base / "free"), checkpoint(base / "free again")))
         say("operations without a deterministic form", ledger=_ledger(base / "free"))
+    with told("resumed = uninterrupted, resizes as products"):
+        # With these and a seed, no operation is left that adds up in any order.
+        products = ("engine.resize=products",)
+        catalyst(toy_recipe(base / "products", *products))
+        catalyst(toy_recipe(base / "products resumed", *products), checkpoint(base / "products", 1))
+        same = difference(checkpoint(base / "products"), checkpoint(base / "products resumed"))
+        say("resumed = uninterrupted, resizes as products", **same)
 
 
 def _ledger(folder: Path) -> dict:

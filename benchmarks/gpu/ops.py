@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
+from catalyst_cityscapes.training_step import FORMATS, resize_by_products
 from gpu.place import BATCH, CORES, CROP, CUDA, DEVICE, TINY, matrix_rate, say, seconds, told
+from semseg_ref.model.pspnet import resize_bilinear
 
 CLASSES, IGNORE = 19, 255
 FEATURES = (CROP - 1) // 8 + 1
@@ -72,30 +74,13 @@ def time_metric(labels: str, target: torch.Tensor) -> None:
     )
 
 
-def by_products(x: torch.Tensor, size: int) -> torch.Tensor:
-    """Bilinear upsampling, corners aligned, as two matrix products: its gradient adds nothing up atomically.
-
-    Args:
-        x: float [N, K, h, w], square.
-        size: new height and width.
-    """
-    old = x.shape[-1]
-    position = torch.arange(size, dtype=torch.float64) * (old - 1) / (size - 1)
-    first = position.floor().clamp(max=old - 2).long()
-    weights = torch.zeros(size, old, dtype=torch.float64)
-    weights[torch.arange(size), first] = 1 - (position - first)
-    weights[torch.arange(size), first + 1] += position - first
-    weights = weights.to(x)
-    return weights @ x @ weights.T
-
-
 def upsampling() -> None:
     """The logits' way from an eighth of the size to the whole, forward and backward: torch's, and as products."""
     ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "interpolate": lambda x: F.interpolate(x, size=(CROP, CROP), mode="bilinear", align_corners=True),
-        "products": lambda x: by_products(x, CROP),
+        "interpolate": lambda x: resize_bilinear(x, (CROP, CROP)),
+        "products": lambda x: resize_by_products(x, (CROP, CROP)),
     }
-    for layout, memory_format in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
+    for layout, memory_format in FORMATS.items():
         x = torch.randn(BATCH, CLASSES, FEATURES, FEATURES, device=DEVICE).to(memory_format=memory_format)
         x.requires_grad_()
         for name, way in ways.items():

@@ -30,17 +30,18 @@ class Arm(NamedTuple):
 
 
 CHANNELS_LAST = ("engine.memory_format=channels_last", "optimizer.fused=true")
+NOT_COMPILED = "engine.compile=null"
 ARMS: Mapping[str, Arm] = {
     "swap/fast_step": Arm(("swap/fast_step",)),
-    "bf16 channels_last fused": Arm((), ("engine.precision=bf16", *CHANNELS_LAST)),
-    "bf16 channels_last fused cudnn_benchmark": Arm(
-        (), ("engine.precision=bf16", *CHANNELS_LAST, "engine.cudnn_benchmark=true")
-    ),
+    "swap/fast_step, not compiled": Arm(("swap/fast_step",), (NOT_COMPILED,)),
+    "not compiled, torch's resizes": Arm(("swap/fast_step",), (NOT_COMPILED, "engine.resize=interpolate")),
+    "not compiled, no cudnn_benchmark": Arm(("swap/fast_step",), (NOT_COMPILED, "engine.cudnn_benchmark=false")),
+    "not compiled, contiguous": Arm(("swap/fast_step",), (NOT_COMPILED, "engine.memory_format=contiguous")),
     "tf32 channels_last fused": Arm((), ("engine.precision=tf32", *CHANNELS_LAST)),
     "fp32 deterministic": Arm((), ("engine.deterministic=true",)),
 }
 """One line an arm; those that count come first. Only the first compiles, which takes a minute or more."""
-TINY_ARMS = ("bf16 channels_last fused",)
+TINY_ARMS = ("swap/fast_step, not compiled",)
 
 
 class Timed(SegmentationRunner):
