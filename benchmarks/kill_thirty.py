@@ -38,8 +38,8 @@ from toy_runs import (  # noqa: E402
 
 from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
 from catalyst_cityscapes.checkpoint_folder import resumable  # noqa: E402
-from catalyst_cityscapes.cli import run as _run  # noqa: E402, F401 - imported before the forks
 from catalyst_cityscapes.data.toy_city import build_toy_city  # noqa: E402
+from catalyst_cityscapes.recipe import snapshot  # noqa: E402, F401 - imported before the forks, as the next one is
 from catalyst_cityscapes.runner import SegmentationRunner  # noqa: E402, F401
 from semseg_ref.checkpoint_integrity import check_integrity  # noqa: E402
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import torch
-from catalyst import dl
+from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.random_state import random_state, set_random_state
@@ -22,7 +22,7 @@ _NAMED = re.compile(r"^(\S+) does not have a deterministic implementation")
 _CUBLAS = re.compile(r"CUBLAS_WORKSPACE_CONFIG")
 
 
-def undeterministic_operations(runner: dl.IRunner) -> list[str]:
+def undeterministic_operations(runner: IRunner) -> list[str]:
     """Runs one more training step, forward and backward, on a copy of the network and notes what torch warns of.
 
     The copy is thrown away and the generators are put back, so that the training goes on as if nothing had been. Under
@@ -74,7 +74,7 @@ def operations_in(messages: list[str]) -> list[str]:
     return sorted(names)
 
 
-def promise(runner: dl.IRunner, operations: list[str]) -> tuple[str, str]:
+def promise(runner: IRunner, operations: list[str]) -> tuple[str, str]:
     """`bitwise`, `numeric` or `statistical`, and why."""
     if runner.streams is None or data_streams(runner.recipe) is None:
         return "statistical", "draws are left to the generators (experiment.seed or sampling.seed_stream)"
@@ -89,7 +89,7 @@ def promise(runner: dl.IRunner, operations: list[str]) -> tuple[str, str]:
     return "bitwise", "on this machine, with these versions, threads and processes"
 
 
-def ledger(runner: dl.IRunner, operations: list[str]) -> dict[str, Any]:
+def ledger(runner: IRunner, operations: list[str]) -> dict[str, Any]:
     """What goes into `determinism.json`."""
     kind, why = promise(runner, operations)
     return {

@@ -20,6 +20,8 @@ from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
+CPU_BF16 = ("avx512_bf16", "amx_bf16")
+"""Instruction sets with bf16 products, as torch names them."""
 
 
 def all_reduce_metrics(engine: Engine, metrics: dict[str, Any]) -> dict[str, float]:
@@ -32,19 +34,30 @@ def all_reduce_metrics(engine: Engine, metrics: dict[str, Any]) -> dict[str, flo
     return dict(zip(values, (tensor / engine.num_processes).tolist(), strict=True))
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 itself (AVX512-BF16 or AMX), and oneDNN may use that.
+
+    Elsewhere torch emulates it, an order of magnitude slower than float32 and with bf16's rounding all the same.
+    """
+    capabilities = torch.cpu.get_capabilities()
+    in_hardware = any(capabilities.get(name, False) for name in CPU_BF16)
+    # False as well where ONEDNN_MAX_CPU_ISA forbids what the processor has.
+    return in_hardware and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 class SegmentationEngine(Engine):
     """Catalyst engine for one process or torchrun.
 
     Args:
         precision: `fp32` is true float32 (TF32 off), `tf32` allows TF32, `bf16` and `fp16` run the model under
-            autocast; fp16 scales the loss and needs a GPU.
+            autocast; fp16 scales the loss and needs a GPU, bf16 a GPU or a processor that has it (`cpu_has_bf16`).
         device: `auto` takes a GPU when one is visible.
         timeout_minutes: how long a process waits for the others.
         deterministic, benchmark: of cuDNN, see `semseg_ref.arithmetic.set_cudnn`.
 
     Raises:
-        OptionError: a GPU is asked for and none is visible, fp16 on a CPU, or torchrun's processes did not find
-            each other.
+        OptionError: a GPU is asked for and none is visible, fp16 on a CPU, bf16 on a CPU without it, or torchrun's
+            processes did not find each other.
     """
 
     def __init__(
@@ -59,6 +72,11 @@ class SegmentationEngine(Engine):
         cpu = own.type == "cpu"
         if cpu and precision == "fp16":
             raise OptionError("engine.precision: fp16 needs a GPU; on a CPU use 'fp32' or 'bf16'")
+        if cpu and precision == "bf16" and not cpu_has_bf16():
+            raise OptionError(
+                "engine.precision: bf16 on a CPU needs AVX512-BF16 or AMX, which this one does not have or "
+                "ONEDNN_MAX_CPU_ISA forbids; emulated it is many times slower than float32; use 'fp32'"
+            )
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         set_cudnn(deterministic, benchmark)
         # Accelerate keeps its state for the whole process; a second run in it may have another precision.

@@ -4,15 +4,59 @@ import math
 from collections import OrderedDict
 
 import cv2
+from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.training_set import training_set
+from catalyst_cityscapes.training_set import check_data, training_set
 from catalyst_cityscapes.transfer import collate_narrow
 from catalyst_cityscapes.validation import validation_set
 from semseg_ref.errors import OptionError
+from semseg_ref.loader_faults import shared_memory_warning
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import ShardSampler, build_loader
+from semseg_ref.single_image import needs_several_images, smallest_batch
+
+
+def process_batch(recipe: Recipe, world: int) -> int:
+    """Images of a training step in each process.
+
+    Raises:
+        OptionError: less than one.
+    """
+    sampling = recipe.sampling
+    batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
+    if batch < 1:
+        raise OptionError(
+            f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
+        )
+    return batch
+
+
+def check_smallest_batch(recipe: Recipe, network: nn.Module, samples: int, world: int = 1) -> None:
+    """Raises OptionError where a batch of a single image will come that the network cannot be trained on.
+
+    Args:
+        recipe: a checked recipe.
+        network: the bare network, as it will be trained.
+        samples: of an epoch in each process.
+        world: number of processes.
+    """
+    sampling, batch = recipe.sampling, process_batch(recipe, world)
+    if smallest_batch(samples, batch, sampling.drop_last) > 1 or not needs_several_images(network, recipe.data.crop):
+        return
+    why = "which this network cannot be trained on: it has batch norm on maps of 1 x 1 pixels"
+    if batch == 1:
+        each = "" if world == 1 else f" in each of {world} processes"
+        raise OptionError(
+            f"sampling.batch_size: {sampling.batch_size} makes batches of a single image{each}, {why}; make it at "
+            f"least {2 if sampling.per_process else 2 * world}"
+        )
+    raise OptionError(
+        f"sampling.drop_last: false leaves a last batch of a single image ({samples} images in batches of {batch}), "
+        f"{why}; set it to true, or choose another sampling.batch_size"
+    )
 
 
 def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[str, DataLoader]", Protocol | None]:
@@ -30,14 +74,14 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     """
     cv2.setNumThreads(0)
     data, sampling = recipe.data, recipe.sampling
-    batch = sampling.batch_size if sampling.per_process else sampling.batch_size // world
+    batch = process_batch(recipe, world)
     workers = sampling.workers if sampling.per_process else math.ceil(sampling.workers / world)
     if sampling.across_epochs and recipe.experiment.seed is None:
         raise OptionError("sampling.across_epochs: needs experiment.seed, for orders known beforehand; set it to false")
-    if batch < 1:
-        raise OptionError(
-            f"sampling.batch_size: {sampling.batch_size} is less than one per process ({world} processes)"
-        )
+    check_data(recipe)
+    told = shared_memory_warning(workers * world, batch, data.crop)
+    if told is not None:
+        warn(told)
     collate = collate_narrow if recipe.engine.transfer == "overlapped" else None
     train, order = training_set(recipe, rank, world)
     loaders = OrderedDict()

@@ -20,15 +20,20 @@ from catalyst.loggers.tensorboard import TensorboardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
-from catalyst_cityscapes.loaders import build_loaders
+from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
+from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.optimization import reference_groups, start_momenta
 from catalyst_cityscapes.preemption import Agreement, StopSignals
+from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.targets import build, without_pretrained
+from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
+from catalyst_cityscapes.training_input import check_training_input
 from catalyst_cityscapes.training_state import (
     read_training_state,
     restore_buffers,
@@ -48,10 +53,13 @@ from catalyst_cityscapes.validation import predict_batch
 from semseg_ref.arithmetic import deterministic_algorithms
 from semseg_ref.checkpoint import load_state, weights_in
 from semseg_ref.errors import OptionError
+from semseg_ref.fine_tuning import start_from
+from semseg_ref.loader_faults import loader_fault
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
 from semseg_ref.seeding import SeedStreams
+from semseg_ref.single_image import TORCH_SAYS
 
 
 class SegmentationRunner(dl.SupervisedRunner):
@@ -151,6 +159,8 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def get_loaders(self) -> "OrderedDict[str, DataLoader]":
         """Training loader, and the validation loader where the recipe validates."""
+        for note in check_training_input(self.recipe):
+            warn(note)
         loaders, self.val_protocol = build_loaders(self.recipe, self.engine.process_index, self.engine.num_processes)
         return loaders
 
@@ -158,11 +168,15 @@ class SegmentationRunner(dl.SupervisedRunner):
         """The recipe's network, seeded, with the weights to resume from, after the callbacks' conversions."""
         if self.streams is not None:
             self.streams.seed_init()
-        model = build(self.recipe.model, "model")
+        start = self.recipe.experiment.weights
+        model = build(self.recipe.model if start is None else without_pretrained(self.recipe.model), "model")
         for side in self.recipe.data.crop if hasattr(model, "size_step") else ():
             check_side(f"data.crop: {side}", side, model.size_step)
+        self._check_network(model)
         if self._checkpoint is not None:
             load_state(model, weights_in(self._checkpoint, self.resume), self.resume)
+        elif start is not None:
+            start_from(model, start, self.recipe.data.classes, warn)
         model = model.to(self.engine.device)
         for callback in self._nodes.values():
             if hasattr(callback, "convert_model"):
@@ -175,9 +189,16 @@ class SegmentationRunner(dl.SupervisedRunner):
             model = apply_memory_format(model, engine.memory_format)
         return model if engine.compile is None else compile_network(model, engine.compile)
 
+    def _check_network(self, model: nn.Module) -> None:
+        weights = [callback.weight for callback in self._nodes.values() if isinstance(callback, AuxLossWeighting)]
+        data = self.recipe.data
+        check_network(model, data.classes, data.crop, weights[0] if weights else None)
+
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
-        criterion = build(self.recipe.criterion, "criterion").to(self.engine.device)
+        criterion = build(self.recipe.criterion, "criterion")
+        check_criterion(criterion, self.recipe.data.classes, self.recipe.data.ignore_index)
+        criterion = criterion.to(self.engine.device)
         return criterion if self.recipe.engine.compile is None else compile_loss(criterion)
 
     def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -222,7 +243,9 @@ class SegmentationRunner(dl.SupervisedRunner):
             self._checkpoint, notes = read_training_state(self, self.resume, self._allow_changed)
             if self.recipe.experiment.seed is None:
                 self._catalyst_seed = self._checkpoint.get("catalyst_seed", self._catalyst_seed)
+        check_agreement(self.recipe)
         super().on_experiment_start(runner)
+        check_smallest_batch(self.recipe, self.network, len(self.train_loader.sampler), self.engine.num_processes)
         self.agreement = Agreement(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
         self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
         if self._checkpoint is not None:
@@ -303,7 +326,8 @@ class SegmentationRunner(dl.SupervisedRunner):
             return
         # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches. By `forward`,
         # which is never compiled: a compiler would start again for eval mode and for a last, smaller batch.
-        main, aux = self.model(batch["features"]) if self.is_train_loader else self.network.forward(batch["features"])
+        output = self.model(batch["features"]) if self.is_train_loader else self.network.forward(batch["features"])
+        main, aux = two_heads(output)
         target = batch["targets"]
         if main.shape[-2:] != target.shape[-2:]:
             if self.is_train_loader:
@@ -314,22 +338,31 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.batch = {"features": batch["features"], "targets": target, "logits": main, "aux_logits": aux}
 
     def on_experiment_end(self, runner: dl.IRunner) -> None:
-        """Gives the signals back and closes the logs."""
+        """Gives the signals back, closes the logs and ends loader processes that were kept between epochs."""
         self.agreement.finish()
         self.signals.remove()
         super().on_experiment_end(runner)
+        self._stop_loaders()
+
+    def _stop_loaders(self) -> None:
+        for loader in (self.loaders or {}).values():
+            if hasattr(loader, "stop"):  # a subclass's may be any DataLoader; an error here would hide the first one
+                loader.stop()
 
     def on_exception(self, runner: dl.IRunner) -> None:
         """Ends loader processes and logs, then raises the error again; a lost process is told with the step."""
         self.signals.remove()
-        for loader in (self.loaders or {}).values():
-            if hasattr(loader, "stop"):  # a subclass's may be any DataLoader; an error here would hide the first one
-                loader.stop()
+        self._stop_loaders()
         for logger in self.loggers.values():
             with contextlib.suppress(OSError):  # a full disk, which is then the error that is told
                 logger.close_log()
+        if isinstance(self.exception, ValueError) and TORCH_SAYS in str(self.exception):
+            self.exception = OptionError(
+                f"sampling.batch_size: {self.recipe.sampling.batch_size}: {self._place()} has too few images for this "
+                f"network's batch norm ({self.exception}); make it larger, or set sampling.drop_last: true"
+            )
         lost = lost_process(self.exception, self._place(), self.recipe.engine.timeout_minutes)
-        self.exception = lost or self.exception
+        self.exception = lost or loader_fault(self.exception, self.recipe.sampling.workers) or self.exception
         super().on_exception(runner)
 
     def _place(self) -> str:

@@ -1,8 +1,17 @@
 """The training samples of a recipe: one definition for the training and for those who look at what it sees."""
 
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from catalyst_cityscapes.data.augmentation.adapters import adapted
 from catalyst_cityscapes.data.image_set import image_set
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
+from semseg_ref.dataset import check_list, make_dataset
+from semseg_ref.errors import InputError
+from semseg_ref.list_check import check_training_lists
 from semseg_ref.sampling import EpochSampler, SeededDataset
 from semseg_ref.seeding import SeedStreams
 
@@ -14,6 +23,42 @@ def data_streams(recipe: Recipe) -> SeedStreams | None:
     """
     seed = recipe.experiment.seed
     return SeedStreams(seed) if seed is not None and recipe.sampling.seed_stream == "named" else None
+
+
+def check_data(recipe: Recipe) -> None:
+    """Looks at the files of a recipe's lists before the training, and warns of what is likely a mistake.
+
+    Raises:
+        InputError: see `check_list` and `check_training_lists`.
+    """
+    data = recipe.data
+    train = make_dataset("train", data.root, data.train_list)
+    check_list(train, data.train_list, data.root)
+    for note in check_training_lists(
+        train,
+        data.train_list,
+        data.root,
+        data.val_list,
+        data.classes,
+        data.ignore_index,
+        data.test_list,
+    ):
+        warn(note)
+
+
+def build_augmentation(recipe: Recipe) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A recipe's augmentation, callable with (image, label) whatever library it is of.
+
+    Raises:
+        InputError: it refuses its arguments, or albumentations warns, which it does where it drops one in silence.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        augmentation = build(recipe.augmentation, "augmentation")
+    said = [str(warning.message) for warning in caught if "albumentations" in warning.filename]
+    if said:
+        raise InputError(f"augmentation: albumentations warns, so it would do something else: {'; '.join(said)}")
+    return adapted(augmentation)
 
 
 def training_set(
@@ -32,7 +77,7 @@ def training_set(
     """
     sampling = recipe.sampling
     streams = data_streams(recipe)
-    augmentation = build(recipe.augmentation, "augmentation")
+    augmentation = build_augmentation(recipe)
     samples = image_set("train", recipe.data, augmentation, use_cache)
     dataset = SeededDataset(samples, streams, sampling.replay_augmentation)
     return dataset, EpochSampler(len(samples), streams, rank, world_size, sampling.shuffle)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import ValidationError
 
+from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import installed_version
+from catalyst_cityscapes.recipe.targets import target_names
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.checkpoint import check_training_state
 from semseg_ref.checkpoint_file import read_checkpoint
@@ -41,6 +43,10 @@ def versions() -> dict[str, str]:
     return found | {package: installed_version(package) or "absent" for package in PACKAGES}
 
 
+def _versions(runner: "SegmentationRunner") -> dict[str, str]:
+    return {**versions(), **user_code.digests(target_names(runner.recipe))}
+
+
 def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
     """State at the end of an epoch, of plain types only, without the weights."""
     callbacks = {name: c.state_dict() for name, c in runner.callbacks.items() if hasattr(c, "state_dict")}
@@ -54,7 +60,7 @@ def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
         "catalyst_seed": runner.seed,
         "world_size": runner.engine.num_processes,
         "recipe": runner.recipe.model_dump(mode="json", by_alias=True),
-        "versions": versions(),
+        "versions": _versions(runner),
     }
 
 
@@ -117,7 +123,7 @@ def read_training_state(
     recipe = runner.recipe.model_dump(mode="json", by_alias=True)
     notes = check_changes(_complete(content.get("recipe")), recipe, path, allowed)
     notes += _check_processes(content, runner.engine.num_processes, path)
-    before, now = content.get("versions", {}), versions()
+    before, now = content.get("versions", {}), _versions(runner)
     notes += [f"{name} was {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     return content, [f"{path}: {note}" for note in notes]
 

@@ -5,6 +5,7 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from catalyst_cityscapes.data.image_set import image_set
+from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.testing.predictor import Predictor
@@ -12,7 +13,7 @@ from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
 from semseg_ref.tester import gpu_arithmetic
-from semseg_ref.transform import MEAN, STD, val_transform
+from semseg_ref.transform import val_transform
 
 
 def validation_set(recipe: Recipe, world_size: int = 1) -> tuple[Dataset, Protocol | None]:
@@ -28,7 +29,7 @@ def validation_set(recipe: Recipe, world_size: int = 1) -> tuple[Dataset, Protoc
     data, validation = recipe.data, recipe.validation
     transform = None
     if validation.protocol == "crop":
-        transform = val_transform(*data.crop, MEAN, STD, ignore_label=data.ignore_index)
+        transform = val_transform(*data.crop, *tested_with(recipe), ignore_label=data.ignore_index)
     images = image_set("val", data, transform)
     try:
         chosen = evenly_spaced(len(images), validation.images)

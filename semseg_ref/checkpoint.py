@@ -7,6 +7,7 @@ official checkpoints too.
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ from semseg_ref.errors import CheckpointError, StorageError
 from semseg_ref.identity import differences, identify
 
 PREFIX = "module."
+COMPILED = "_orig_mod."
+"""What `torch.compile` puts before the names of whatever it compiled, the network or a part of it."""
 WRAPPERS = ("state_dict", "model_state_dict")
+OTHER_WRAPPERS = ("model", "network", "net", "weights", "state_dict_ema", "model_ema", "ema_state_dict", "ema")
+"""Keys under which other trainers keep the weights; taken where only one of them is there."""
 NAMES_SHOWN = 5
 
 
@@ -75,15 +80,15 @@ def _refusal(error: BaseException | None) -> OSError | None:
 def state_dict_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:
     """The state dict in a checkpoint's content, with its names as they are.
 
-    Accepts the reference's wrapper (`state_dict`), Catalyst's (`model_state_dict`) and a bare state dict.
+    Accepts the reference's wrapper (`state_dict`), Catalyst's (`model_state_dict`), one of `OTHER_WRAPPERS`, and a bare
+    state dict.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or more than one.
     """
-    for key in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
+    key = wrapper_key(content, path)
+    if key is not None:
+        content = content[key]
     is_named = isinstance(content, dict) and content and all(isinstance(key, str) for key in content)
     if not is_named or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds no state dict; expected the key 'state_dict' with named tensors")
@@ -93,13 +98,39 @@ def state_dict_in(content: Any, path: str | Path = "checkpoint") -> dict[str, to
     return content
 
 
+def wrapper_key(content: Any, path: str | Path = "checkpoint") -> str | None:
+    """The key of a checkpoint's content that holds the state dict; None for a bare one, or where there is none.
+
+    Raises:
+        CheckpointError: several of `OTHER_WRAPPERS` hold one, and nothing says which is meant.
+    """
+    if not isinstance(content, dict):
+        return None
+    for key in WRAPPERS:
+        if isinstance(content.get(key), dict):
+            return key
+    found = [key for key in OTHER_WRAPPERS if _is_state_dict(content.get(key))]
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{path}: holds several state dicts ({', '.join(found)}); which is meant? save that one as 'state_dict'"
+        )
+    return found[0] if found else None
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, torch.Tensor) for v in value.values())
+
+
 def weights_in(content: Any, path: str | Path = "checkpoint") -> dict[str, torch.Tensor]:
-    """As `state_dict_in`, without the prefix `module.` (also where two wrappers put it twice).
+    """As `state_dict_in`, without the wrappers' prefixes: `module.`, also twice, and `_orig_mod.` wherever it stands.
 
     Raises:
         CheckpointError: there is no state dict, or only some of its names have the prefix.
     """
-    weights = dict(state_dict_in(content, path))
+    named = state_dict_in(content, path)
+    weights = {name.replace(COMPILED, ""): value for name, value in named.items()}
+    if len(weights) < len(named):
+        raise CheckpointError(f"{path}: has names both with and without '{COMPILED}'; which belong to the network?")
     while prefixed := sum(name.startswith(PREFIX) for name in weights):
         if prefixed < len(weights):
             raise CheckpointError(
@@ -193,25 +224,103 @@ def reasons(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -
     return f"; the file holds {', '.join(why)}" if why else ""
 
 
-def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path = "checkpoint") -> None:
-    """Loads un-prefixed `weights` into a bare network, strictly.
+@dataclass(frozen=True)
+class Named:
+    """Weights under the names that a network has for them.
+
+    Attributes:
+        weights: the tensors.
+        prefix: what stood before each name in the file, e.g. `model.`.
+        left_out: names of the file without that prefix, e.g. of a loss.
+    """
+
+    weights: dict[str, torch.Tensor]
+    prefix: str = ""
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """How the names were read; empty where they were the network's own."""
+        if not self.prefix:
+            return ""
+        rest = f"; not of the network, left out: {first_names(list(self.left_out))}" if self.left_out else ""
+        return f"names read without their prefix '{self.prefix}'{rest}"
+
+
+def named_as(
+    expected: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], path: str | Path = "checkpoint"
+) -> Named:
+    """`weights` without the one prefix with which they have every name of `expected`; as they are where they share a
+    name with it, or where no prefix does that.
+
+    Trainers that keep the network in an attribute of something larger (Lightning's `model.`) save such names.
+
+    Raises:
+        CheckpointError: two prefixes would fit, so nobody knows which of two networks is meant.
+    """
+    if not expected or expected.keys() & weights.keys():
+        return Named(weights)
+    first = next(iter(expected))
+    prefixes = [name[: -len(first)] for name in weights if name.endswith(f".{first}")]
+    fitting = [prefix for prefix in prefixes if all(prefix + name in weights for name in expected)]
+    if len(fitting) > 1:
+        raise CheckpointError(
+            f"{path}: holds several networks of these names, under {', '.join(map(repr, fitting))}; which is meant? "
+            "save that one alone"
+        )
+    if not fitting:
+        return Named(weights)
+    prefix = fitting[0]
+    inside = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    return Named(inside, prefix, tuple(name for name in weights if not name.startswith(prefix)))
+
+
+def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path = "checkpoint") -> str:
+    """Loads `weights` without a wrapper's prefix into a bare network, strictly.
+
+    Returns:
+        How the names were read, see `Named`; empty where they were the network's own.
 
     Raises:
         CheckpointError: with the counts and the first names of what does not fit; the network is left as it was.
     """
     own = model.state_dict()
-    result = match(own, weights)
+    named = named_as(own, weights, path)
+    result = match(own, named.weights)
     if not result.fits:
-        raise CheckpointError(f"{path}: does not fit {type(model).__name__}: {result}{reasons(weights, own)}")
-    model.load_state_dict(weights, strict=True)
+        raise CheckpointError(
+            f"{path}: does not fit {type(model).__name__}: {result}{reasons(named.weights, own)}"
+            f"{_prefix_hint(own, named.weights)}"
+        )
+    model.load_state_dict(named.weights, strict=True)
+    return str(named)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
+def _prefix_hint(own: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> str:
+    # None of the names fits, so it is likely another way of naming the same network.
+    if own.keys() & weights.keys():
+        return ""
+    ends = tuple(f".{name}" for name in own)
+    under = [name for name in weights if name.endswith(ends)]
+    if not under:
+        return ""
+    return (
+        f"; {len(under)} names would fit without their prefix (first: {under[0]}), but not all of the network's are "
+        "there; catalyst-dl weights inspect shows what the file holds"
+    )
+
+
+def load_weights(model: nn.Module, path: str | Path, tell: Callable[[str], object] | None = None) -> dict[str, Any]:
     """Loads the weights of a checkpoint file into a bare network, strictly, and returns the checkpoint's content.
 
     The reference's tester loads with `strict=False`, so that an un-prefixed checkpoint silently loads nothing; here
-    both key forms load, and anything else is an error.
+    both key forms load, and anything else is an error. `tell` is called with a line where the names had another prefix,
+    or the weights lay under another key.
     """
     content = read_checkpoint(path)
-    load_state(model, weights_in(content, path), path)
+    notes = [load_state(model, weights_in(content, path), path)]
+    key = wrapper_key(content, path)
+    if key in OTHER_WRAPPERS:
+        notes.append(f"weights read from its key '{key}'")
+    for note in filter(None, notes if tell is not None else []):
+        tell(f"{path}: {note}")
     return content

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from semseg_ref.errors import InputError, OptionError, OptionTypeError, did_you_mean, one_line
+from semseg_ref.errors import InputError, OptionError, OptionTypeError, RunStopError, did_you_mean, one_line
 from semseg_ref.yaml_limits import yaml_problem
 
 # YAML 1.1 takes a number with an exponent but no point for text.
@@ -168,12 +168,15 @@ def require_numbers(cfg: CfgNode, *keys: str) -> None:
 
 @contextmanager
 def exit_on_input_error(program: str = "") -> Iterator[None]:
-    """Turns an `InputError` inside the block into one line on stderr and exit code 2."""
+    """Turns an `InputError` or `RunStopError` inside the block into one line on stderr and exit code 2 or its own."""
     try:
         yield
     except InputError as error:
         print(f"{program}: error: {one_line(error)}" if program else f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except RunStopError as error:
+        print(f"{program}: error: {one_line(error)}" if program else f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 class _OneLineParser(argparse.ArgumentParser):

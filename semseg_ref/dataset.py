@@ -1,5 +1,6 @@
 """List files, images and labels, read as the reference reads them, with errors that name the file and the line."""
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,9 +8,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from semseg_ref.errors import DataError, OptionError, did_you_mean
+from semseg_ref.image_format import (
+    ImageFormat,
+    check_image_format,
+    check_label_format,
+    check_pair_formats,
+    image_format,
+)
 from semseg_ref.image_size import JPEG_SIGNATURE, PNG_SIGNATURE, declared_size
 from semseg_ref.prepared import check_prepared
 
@@ -17,6 +26,8 @@ SPLITS = ("train", "val", "test")
 CITYSCAPES_LABEL_IDS = 34
 RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
 """Spares the swap of red and blue; only OpenCV from 4.11 has it."""
+BRIGHT_BITS, BRIGHT_SHARE = 14, 0.001
+"""A 16-bit image is taken for one where this share of its values needs more than so many bits."""
 
 
 def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tuple[str, str]]:
@@ -55,7 +66,7 @@ def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tupl
         if len(fields) != len(expected):
             raise DataError(
                 f"{data_list}, line {number}: {line.strip()!r} has {len(fields)} fields separated by one space, "
-                f"expected {len(expected)} for split {split}: {' '.join(expected)}"
+                f"expected {len(expected)} for split {split}: {' '.join(expected)}{_field_hint(line.strip())}"
             )
         paths = [os.path.join(data_root, field) for field in fields]
         pairs.append((paths[0], paths[-1]))
@@ -64,6 +75,30 @@ def make_dataset(split: str, data_root: str, data_list: str | Path) -> list[tupl
     if not pairs:
         raise DataError(f"{data_list}: the list is empty, expected one sample a line: {' '.join(expected)}")
     return pairs
+
+
+def _field_hint(line: str) -> str:
+    if not line:
+        return "; a blank line"
+    if line.startswith("#"):
+        return "; a list has no comments"
+    if "\t" in line:
+        return "; separate the two by a blank, not by a tab"
+    if "  " in line:
+        return "; there are several blanks in a row"
+    if "," in line or ";" in line:
+        return "; separate the two by a blank, not by a comma or semicolon"
+    return "; a name in a list cannot have blanks" if line.count(" ") > 1 else ""
+
+
+def _name_hint(path: str) -> str:
+    if "\\" in path:
+        return "; it is written with backslashes, expected /"
+    if "~" in path or "$" in path:
+        return "; ~ and $ stand for themselves, nothing is put in their place"
+    if path.endswith((",", ";")):
+        return "; separate the two by a blank, not by a comma or semicolon"
+    return ""
 
 
 def check_list(
@@ -91,7 +126,7 @@ def check_list(
         total = sum(len(dict.fromkeys(pair)) for pair in pairs)
         raise DataError(
             f"{data_list}, line {number}: no such file {path}; {len(missing)} of {total} files of the list are missing "
-            "(is data_root right?)"
+            f"(is data_root right?){_name_hint(path)}"
         )
 
 
@@ -99,10 +134,12 @@ def _check_inside(pairs: Sequence[tuple[str, str]], data_list: str | Path, root:
     for number, pair in enumerate(pairs, start=1):
         for path in pair:
             if os.path.commonpath([root, os.path.abspath(path)]) != root:
-                raise DataError(
-                    f"{data_list}, line {number}: {path} leaves the data root {root}; a list names files below it "
-                    "(a list of absolute paths goes with the data root /)"
-                )
+                below = os.path.join(root, path.lstrip("/"))
+                if path.startswith("/") and os.path.isfile(below):
+                    hint = f"it starts with '/' and {below} exists: write the list without the leading '/'"
+                else:
+                    hint = "a list names files below it (a list of absolute paths goes with the data root /)"
+                raise DataError(f"{data_list}, line {number}: {path} leaves the data root {root}; {hint}")
 
 
 def _is_truncated(content: bytes) -> bool:
@@ -141,9 +178,14 @@ def _read_bytes(path: str | Path) -> bytes:
     return content
 
 
+def _open(path: str | Path) -> tuple[bytes, ImageFormat]:
+    content = _read_bytes(path)
+    declared_size(content, path)
+    return content, image_format(io.BytesIO(content), path)
+
+
 def _decode(content: bytes, path: str | Path, flags: int) -> np.ndarray:
     """`cv2.imdecode`, which gives the same bits as the reference's `cv2.imread`, EXIF orientation included."""
-    declared_size(content, path)
     try:
         array = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # raised for a few damaged headers, where it gives None for the others
@@ -153,16 +195,65 @@ def _decode(content: bytes, path: str | Path, flags: int) -> np.ndarray:
     return array
 
 
+def _check_size(array: np.ndarray, found: ImageFormat, path: str | Path) -> None:
+    if array.shape[:2] != found.size:
+        raise DataError(f"{path}: damaged, its header claims {found.size[0]} x {found.size[1]} pixels")
+
+
+def _check_upper_bits(content: bytes, path: str | Path) -> None:
+    # Most sensors give 10 to 14 bits, which stand in the lower bits of a 16-bit file.
+    values = _decode(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if not values.any() or np.count_nonzero(values >= 1 << BRIGHT_BITS) >= values.size * BRIGHT_SHARE:
+        return
+    bits = int(np.quantile(values, 1 - BRIGHT_SHARE)).bit_length()
+    raise DataError(
+        f"{path}: 16 bits a sample, but the values use the lower {bits} bits only ({bits}-bit data?): the reference's "
+        f"reader keeps the upper 8 of 16, which would leave a nearly black image of 0..{(1 << bits) - 1 >> 8}; scale "
+        "the values to 8 bits first"
+    )
+
+
+def _read_rgb(path: str | Path) -> tuple[np.ndarray, ImageFormat]:
+    content, found = _open(path)
+    check_image_format(found, path)
+    if found.bits == 16:
+        _check_upper_bits(content, path)
+    if RGB_FLAG is not None and found.kind == "PNG":
+        image = _decode(content, path, RGB_FLAG)
+    else:
+        image = cv2.cvtColor(_decode(content, path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    _check_size(image, found, path)
+    return image, found
+
+
+def _read_label(path: str | Path) -> tuple[np.ndarray, ImageFormat]:
+    content, found = _open(path)
+    check_label_format(found, path)
+    label = _decode(content, path, cv2.IMREAD_GRAYSCALE)
+    if found.palette:
+        with Image.open(io.BytesIO(content)) as image:
+            indices = np.asarray(ImageOps.exif_transpose(image))
+        if not np.array_equal(indices, label):
+            raise DataError(
+                f"{path}: a palette image, expected a single-channel label of class indices; write the palette's "
+                "indices into a grey PNG (Pillow: numpy.array(Image.open(FILE)) are the indices)"
+            )
+    elif found.channels > 2 and (_decode(content, path, cv2.IMREAD_COLOR) != label[:, :, None]).any():
+        raise DataError(f"{path}: a colour image, expected a single-channel label of class indices")
+    _check_size(label, found, path)
+    return label, found
+
+
 def read_rgb(path: str | Path) -> np.ndarray:
     """Reads an image as uint8 [H, W, 3], RGB.
 
+    Of 16-bit samples the upper 8 bits are kept, as in the reference.
+
     Raises:
-        DataError: missing, empty, truncated or undecodable file, or one that claims more than `image_size.MAX_PIXELS`.
+        DataError: missing, empty, truncated or undecodable file, or one that claims more than `image_size.MAX_PIXELS`;
+            what `check_image_format` refuses; 16-bit samples whose upper bits are hardly used.
     """
-    content = _read_bytes(path)
-    if RGB_FLAG is not None and content.startswith(PNG_SIGNATURE):
-        return _decode(content, path, RGB_FLAG)
-    return cv2.cvtColor(_decode(content, path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return _read_rgb(path)[0]
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -181,18 +272,10 @@ def read_label(path: str | Path) -> np.ndarray:
     and the indices of a 16-bit or 1 to 4-bit file into scaled ones; these are errors here.
 
     Raises:
-        DataError: missing, empty, truncated, undecodable or too large file; colours; a PNG without 8 bits a sample.
+        DataError: missing, empty, truncated, undecodable or too large file; what `check_label_format` refuses; colours,
+            or a palette whose indices are not its grey levels.
     """
-    content = _read_bytes(path)
-    label = _decode(content, path, cv2.IMREAD_GRAYSCALE)
-    if content.startswith(PNG_SIGNATURE):
-        depth, colour_type = content[24], content[25]
-        if colour_type != 3 and depth != 8:
-            raise DataError(f"{path}: {depth} bits a sample, expected a label of 8-bit class indices")
-        if colour_type in (2, 3, 6) and (_decode(content, path, cv2.IMREAD_COLOR) != label[:, :, None]).any():
-            kind = "a palette" if colour_type == 3 else "a colour"
-            raise DataError(f"{path}: {kind} image, expected a single-channel label of class indices")
-    return label
+    return _read_label(path)[0]
 
 
 def check_label_values(label: np.ndarray, classes: int, ignore_index: int, path: str | Path) -> None:
@@ -213,6 +296,10 @@ def check_label_values(label: np.ndarray, classes: int, ignore_index: int, path:
     hint = ""
     if classes == 19 and offending[-1] < CITYSCAPES_LABEL_IDS:
         hint = "; labelIds instead of trainIds? Cityscapes labels are *_gtFine_labelTrainIds.png"
+    elif offending == [classes]:
+        hint = "; are the classes counted from 1? they count from 0"
+    elif offending == [255]:
+        hint = "; where a mask of 0 and 255 is meant, write class indices (255 -> 1), else see data.ignore_index"
     share = int(counts[offending].sum()) / label.size
     expected = f"0..{classes - 1} or {ignore_index} (ignored)"
     raise DataError(f"{path}: values {shown} ({share:.1%} of the pixels), expected {expected}{hint}")
@@ -224,14 +311,11 @@ def read_pair(
     """Image uint8 [H, W, 3], RGB, and label uint8 [H, W] of a sample.
 
     Raises:
-        DataError: see `read_rgb`, `read_label` and, with `classes` given, `check_label_values`; unequal sizes.
+        DataError: see `read_rgb`, `read_label`, `check_pair_formats` and, with `classes` given, `check_label_values`.
     """
-    image, label = read_rgb(image_path), read_label(label_path)
-    if image.shape[:2] != label.shape:
-        raise DataError(
-            f"{label_path}: size {label.shape[0]} x {label.shape[1]} differs from its image {image_path}, "
-            f"{image.shape[0]} x {image.shape[1]}"
-        )
+    image, image_found = _read_rgb(image_path)
+    label, label_found = _read_label(label_path)
+    check_pair_formats(image_found, label_found, (image_path, label_path))
     if classes is not None:
         check_label_values(label, classes, ignore_index, label_path)
     return image, label
@@ -288,5 +372,5 @@ class SemData(Dataset):
         """Image uint8 [H, W, 3], RGB, and label uint8 [H, W] of a sample, checked, before the transform."""
         image_path, label_path = self.data_list[index]
         if self.split == "test":
-            return read_rgb(image_path), _decode(_read_bytes(label_path), label_path, cv2.IMREAD_GRAYSCALE)
+            return read_rgb(image_path), _decode(_open(label_path)[0], label_path, cv2.IMREAD_GRAYSCALE)
         return read_pair(image_path, label_path, self.classes, self.ignore_label)

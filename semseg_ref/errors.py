@@ -58,6 +58,12 @@ class DivergedError(RunStopError):
     exit_code = 3
 
 
+class LoaderError(RunStopError):
+    """The machine does not carry the loader processes; 71 is EX_OSERR, "system error"."""
+
+    exit_code = 71
+
+
 class LostProcessError(RunStopError):
     """Another process of the run is gone or does not answer."""
 

@@ -18,6 +18,7 @@ import torch
 
 from semseg_ref.dataset import check_label_values, read_label
 from semseg_ref.errors import DataError, InputError, OptionError
+from semseg_ref.image_format import check_pair_formats, read_format
 from semseg_ref.metric import EPSILON, Scores, areas_from_matrix, confusion_matrix, scores_from_areas
 from semseg_ref.protocol import Protocol
 
@@ -103,9 +104,10 @@ def check_labels(data_list: Sequence[tuple[str, str]], classes: int, ignore_inde
     """Reads every label, so that a bad one is found before hours of prediction and not after.
 
     Raises:
-        DataError: a missing or unreadable label, or values outside the classes.
+        DataError: a missing or unreadable label, values outside the classes, or a label that does not lie on its image.
     """
-    for _, path in data_list:
+    for image_path, path in data_list:
+        check_pair_formats(read_format(image_path), read_format(path), (image_path, path))
         check_label_values(read_label(path), classes, ignore_index, path)
 
 

@@ -3,7 +3,10 @@
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -14,7 +17,7 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 MAX_PIXELS = 1 << 26
 """67 million, 8192 x 8192: thirty times a street scene; as float32 RGB that is 0.8 GB."""
 
-_NO_SIZE_IN_FRAME = (0xC4, 0xC8, 0xCC)
+NO_SIZE_IN_FRAME = (0xC4, 0xC8, 0xCC)
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD8))
 
 
@@ -51,23 +54,35 @@ def _jpeg_size(content: bytes, path: str | Path) -> tuple[int, int]:
         if marker == 0xFF or marker in _BARE_MARKERS:
             position += 1 if marker == 0xFF else 2
             continue
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_SIZE_IN_FRAME:
+        if 0xC0 <= marker <= 0xCF and marker not in NO_SIZE_IN_FRAME:
             return struct.unpack(">HH", content[position + 5 : position + 9])
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    raise _no_image(path)
+    raise no_image(path)
 
 
 def _other_size(content: bytes, path: str | Path) -> tuple[int, int]:
+    with picture_header(io.BytesIO(content), path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def picture_header(file: BinaryIO, path: str | Path) -> Iterator[Image.Image]:
+    """An image file opened by Pillow, nothing of it decoded.
+
+    Raises:
+        DataError: Pillow finds no image, or one that claims far too many pixels; also for what goes wrong in the block.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                return image.height, image.width
+            warnings.simplefilter("ignore")
+            with Image.open(file) as picture:
+                yield picture
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: claims more than {MAX_PIXELS} pixels; refused undecoded") from error
     except Exception as error:  # Pillow's plugins raise nearly every type on damaged bytes
-        raise _no_image(path) from error
+        raise no_image(path) from error
 
 
-def _no_image(path: str | Path) -> DataError:
+def no_image(path: str | Path) -> DataError:
+    """The error for bytes that are no image."""
     return DataError(f"{path}: damaged, or in no image format that OpenCV reads")

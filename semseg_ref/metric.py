@@ -8,7 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from semseg_ref.errors import OptionError
+
 EPSILON = 1e-10
+
+
+def check_ignored_value(ignore_index: int, classes: int, key: str) -> None:
+    """Raises OptionError, naming `key`, for an ignored value that is a class.
+
+    The loss would leave its pixels out, while the scores below count such a class each in its own way.
+    """
+    if 0 <= ignore_index < classes:
+        raise OptionError(
+            f"{key}: {ignore_index} is one of the {classes} classes (0..{classes - 1}); expected a value that is none, "
+            "as 255, which the labels then hold where nothing is to be learnt"
+        )
 
 
 def _areas(values: np.ndarray, classes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semseg_ref.errors import OptionError, did_you_mean
-from semseg_ref.transform import MEAN, STD
+from semseg_ref.image_statistics import MEAN, STD
 
 MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 OUTPUT_STRIDE = 8

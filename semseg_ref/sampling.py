@@ -163,10 +163,11 @@ class Loader(DataLoader):
         return iterator
 
     def stop(self) -> None:
-        """Ends the loader processes of an iteration that will not be finished."""
+        """Ends the loader processes of an iteration that will not be finished, or that were kept for the next one."""
         iterator = None if self._running is None else self._running()
         if iterator is not None and self.num_workers:
             iterator._shutdown_workers()
+            self._iterator = None  # torch would go on with the ended processes
 
 
 class EpochBatches(Sampler[list[SampleKey]]):

@@ -36,6 +36,7 @@ from semseg_ref.evaluation import (
     replace_atomically,
     write_score,
 )
+from semseg_ref.metric import check_ignored_value
 from semseg_ref.model.build import build_network
 from semseg_ref.protocol import Protocol, padding, protocol_from_cfg, scaled_size, window_positions
 
@@ -306,6 +307,7 @@ def run(cfg: CfgNode) -> None:
     """
     protocol = protocol_from_cfg(cfg)
     require_whole(cfg, classes=2, ignore_label=0, index_start=0, index_step=0)
+    check_ignored_value(cfg.ignore_label, cfg.classes, "option 'ignore_label'")
     if cfg.classes > 256:
         raise OptionError(f"classes {cfg.classes}: predictions are 8-bit images, at most 256 classes")
     colors = load_colors(cfg.colors_path, cfg.classes)

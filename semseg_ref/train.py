@@ -25,12 +25,16 @@ from semseg_ref.dataset import SemData, check_list
 from semseg_ref.distributed import Processes, leave_processes, start_processes, stop_processes
 from semseg_ref.errors import OptionError
 from semseg_ref.evaluation import create_folder
+from semseg_ref.list_check import check_training_lists
+from semseg_ref.loader_faults import told_loader_faults
 from semseg_ref.loop import EpochResult, Scalars, train_epoch, validate
+from semseg_ref.metric import check_ignored_value
 from semseg_ref.model.build import build_network
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state, sgd
 from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
 from semseg_ref.seeding import SeedStreams
+from semseg_ref.single_image import needs_several_images
 from semseg_ref.train_log import IterationLog, IterationRecord
 from semseg_ref.transform import MEAN, STD, train_transform, val_transform
 
@@ -39,12 +43,18 @@ def check_options(cfg: CfgNode) -> None:
     """Raises OptionError where an option is missing or cannot be trained with (`require_whole`, `require_numbers`)."""
     positive = ("train_h", "train_w", "batch_size", "batch_size_val", "epochs", "print_freq", "save_freq")
     require_whole(cfg, classes=2, ignore_label=0, workers=0, start_epoch=0, **dict.fromkeys(positive, 1))
+    check_ignored_value(cfg.ignore_label, cfg.classes, "option 'ignore_label'")
     require_numbers(cfg, "scale_min", "scale_max", "rotate_min", "rotate_max")
     require_numbers(cfg, "aux_weight", "base_lr", "power", "momentum", "weight_decay")
 
 
-def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processes) -> tuple[Any, Any]:
-    """This process's training loader and, when `evaluate` is set, validation loader; totals are split over all."""
+def build_loaders(
+    cfg: CfgNode, streams: SeedStreams | None, processes: Processes, log: Callable[[str], None] = print
+) -> tuple[Any, Any]:
+    """This process's training loader and, when `evaluate` is set, validation loader; totals are split over all.
+
+    `log` receives what `check_training_lists` warns of.
+    """
     workers = math.ceil(cfg.workers / processes.world_size)
     transform = train_transform(
         cfg.train_h,
@@ -55,6 +65,16 @@ def build_loaders(cfg: CfgNode, streams: SeedStreams | None, processes: Processe
     )
     train_set = SemData("train", cfg.data_root, cfg.train_list, transform, cfg.classes, cfg.ignore_label)
     check_list(train_set.data_list, cfg.train_list, cfg.data_root)
+    notes = check_training_lists(
+        train_set.data_list,
+        cfg.train_list,
+        cfg.data_root,
+        cfg.get("val_list") or "",
+        cfg.classes,
+        cfg.ignore_label,
+    )
+    for note in notes if processes.is_main else ():
+        log(f"warning: {note}")
     sampler = EpochSampler(len(train_set), streams, processes.rank, processes.world_size)
     batch = cfg.batch_size // processes.world_size
     if batch < 1 or len(sampler) < batch:
@@ -109,18 +129,26 @@ def run(
             f"the batch of {cfg.batch_size} is the same in all. One process per GPU: torchrun --nproc_per_node N -m ..."
         )
     streams = None if cfg.manual_seed is None else SeedStreams(cfg.manual_seed)
-    train_loader, val_loader = build_loaders(cfg, streams, processes)
+    train_loader, val_loader = build_loaders(cfg, streams, processes, log)
     if streams is not None:
         streams.seed_init()
     criterion = nn.CrossEntropyLoss(ignore_index=cfg.ignore_label)
     network = build_network(cfg, criterion, pretrained=cfg.get("pretrained", True))
     for side in ("train_h", "train_w"):
         check_side(f"{side} {cfg[side]}", cfg[side], getattr(network, "size_step", 1))
+    batch = cfg.batch_size // processes.world_size
+    crop = (cfg.train_h, cfg.train_w)
+    if batch == 1 and not _synchronised(cfg, processes) and needs_several_images(network, crop, with_target=True):
+        raise OptionError(
+            f"batch_size {cfg.batch_size}: one image for each of {processes.world_size} process(es), which this "
+            "network cannot be trained on: it has batch norm on maps of 1 x 1 pixels; make it at least "
+            f"{2 * processes.world_size}"
+        )
     optimizer = sgd(network, cfg.base_lr, cfg.momentum, cfg.weight_decay)
     if cfg.weight:
-        load_weights(network, cfg.weight)
+        load_weights(network, cfg.weight, log)
     start_epoch = cfg.start_epoch
-    resumed = load_weights(network, cfg.resume) if cfg.resume else None
+    resumed = load_weights(network, cfg.resume, log) if cfg.resume else None
     network = network.to(processes.device)
     if resumed is not None:
         check_training_state(resumed, cfg.resume)
@@ -128,7 +156,7 @@ def run(
         start_epoch = resumed["epoch"]
     model = network
     if processes.is_distributed:
-        if cfg.sync_bn and processes.device.type == "cuda":
+        if _synchronised(cfg, processes):
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         model = DistributedDataParallel(
             network, device_ids=None if processes.device.type == "cpu" else [processes.device]
@@ -150,19 +178,20 @@ def run(
     path = folder / f"train_epoch_{start_epoch}.pth"
     for epoch in range(start_epoch, cfg.epochs):
         train_loader.sampler.set_epoch(epoch)
-        result = train_epoch(
-            train_loader,
-            model,
-            optimizer,
-            epoch,
-            cfg,
-            device=processes.device,
-            rank=processes.rank,
-            streams=streams,
-            scalars=scalars if processes.is_main else None,
-            log=log if processes.is_main else None,
-            record=record if processes.is_main else None,
-        )
+        with told_loader_faults(cfg.workers):
+            result = train_epoch(
+                train_loader,
+                model,
+                optimizer,
+                epoch,
+                cfg,
+                device=processes.device,
+                rank=processes.rank,
+                streams=streams,
+                scalars=scalars if processes.is_main else None,
+                log=log if processes.is_main else None,
+                record=record if processes.is_main else None,
+            )
         _report("train", result, epoch, cfg, processes, log, scalars)
         if processes.is_main and (epoch + 1) % cfg.save_freq == 0:
             path = folder / f"train_epoch_{epoch + 1}.pth"
@@ -175,9 +204,14 @@ def run(
             if (epoch + 1) / cfg.save_freq > 2:
                 (folder / f"train_epoch_{epoch + 1 - 2 * cfg.save_freq}.pth").unlink(missing_ok=True)
         if val_loader is not None:
-            result = validate(val_loader, network, criterion, cfg, processes.device)
+            with told_loader_faults(cfg.workers):
+                result = validate(val_loader, network, criterion, cfg, processes.device)
             _report("val", result, epoch, cfg, processes, log, scalars)
     return path
+
+
+def _synchronised(cfg: CfgNode, processes: Processes) -> bool:
+    return bool(cfg.sync_bn and processes.is_distributed and processes.device.type == "cuda")
 
 
 def _report(

@@ -21,9 +21,7 @@ import numpy as np
 import torch
 
 from semseg_ref.errors import DataError, OptionError, did_you_mean
-
-MEAN: list[float] = [0.485 * 255, 0.456 * 255, 0.406 * 255]
-STD: list[float] = [0.229 * 255, 0.224 * 255, 0.225 * 255]
+from semseg_ref.image_statistics import MEAN, STD
 
 Pair = tuple[Any, Any]
 Transform = Callable[[Any, Any], Pair]

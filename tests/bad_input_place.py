@@ -1,5 +1,6 @@
 """A working directory in which every program works, what can be wrong with its data, and how a refusal looks."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -199,3 +200,47 @@ DATA_FAULTS = {
         ("labelTrainIds.png: the file is empty",),
     ),
 }
+
+
+def _state(path: Path) -> tuple:
+    """What changes when a file, folder or link is written to, replaced, or given other rights."""
+    found = path.lstat()
+    times = (found.st_mtime_ns, found.st_ctime_ns) if not path.is_dir() or path.is_symlink() else ()
+    return (found.st_mode, found.st_ino, found.st_size if times else 0, *times)
+
+
+class Place:
+    """A working directory that each test finds as it was furnished.
+
+    What a test changed is copied again, which is less than a whole copy for each.
+
+    Args:
+        template: a furnished folder.
+        folder: where the copy goes; does not exist.
+    """
+
+    def __init__(self, template: Path, folder: Path) -> None:
+        self.template, self.folder = template, folder
+        shutil.copytree(template, folder)
+        self._kept = self._states()
+
+    def _states(self) -> dict[Path, tuple]:
+        return {path.relative_to(self.folder): _state(path) for path in self.folder.rglob("*")}
+
+    def restore(self) -> None:
+        """Removes what came, and copies what was changed or removed."""
+        present = self._states()
+        for path in sorted(present, reverse=True):  # what lies in a folder before the folder
+            if present[path] != self._kept.get(path):
+                place = self.folder / path
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink(missing_ok=True)
+        for path in sorted(self._kept):
+            source, place = self.template / path, self.folder / path
+            if source.is_dir():
+                place.mkdir(exist_ok=True)
+            elif not os.path.lexists(place):
+                shutil.copy2(source, place)
+        self._kept = self._states()

@@ -138,6 +138,7 @@ def chromium_page(browser: str, profile: Path) -> Iterator[Page]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         close_fds=False,
+        env={**os.environ, "TMPDIR": str(profile.parent)},  # it leaves a folder with its socket there
         preexec_fn=as_devtools_pipe,
     )
     os.close(to_browser[0])

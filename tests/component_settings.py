@@ -152,6 +152,21 @@ COMPONENTS = (
         ("model",),
         "recipe",
     ),
+    ComponentSetting(
+        "small PSPNet",
+        "models",
+        {
+            "model": {
+                "_target_": "catalyst_cityscapes.models.small.SmallPSPNet",
+                "classes": 19,
+                "width": 4,
+                "head_channels": 8,
+                "aux_channels": 8,
+            }
+        },
+        ("model",),
+        "recipe",
+    ),
     ComponentSetting("bf16", "precision", {"engine": {"precision": "bf16"}}, ("engine.precision",), "statistical"),
     ComponentSetting(
         "channels_last",

@@ -1,5 +1,6 @@
 """Fixtures of the training tests: a toy city, one thread, a working directory of one's own."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,19 @@ from toy_runs import remove_checkpoints
 
 from catalyst_cityscapes.data.toy_city import build_toy_city
 
-pytest_plugins = ["weight_files"]
+pytest_plugins = ["surroundings", "weight_files"]
+
+
+SLOW_TEST = 40
+"""So many other tests take as long as one that is marked slow, roughly."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The modules that take longest come first, so that no worker ends up alone with one of them."""
+    weights = Counter()
+    for item in items:
+        weights[item.path] += SLOW_TEST if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: -weights[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +42,12 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     cv2.setNumThreads(cv_threads)
+
+
+@pytest.fixture
+def bf16_on_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a bf16 training start where the processor would have to emulate it: slow, but tests are small."""
+    monkeypatch.setattr("catalyst_cityscapes.engine.cpu_has_bf16", lambda: True)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import random
 import cv2
 import numpy as np
 import torch
+from catalyst.callbacks import OptimizerCallback
 from catalyst.core.callback import IMetricCallback, ISchedulerCallback
 from small_network import SmallLogits
 from torch import nn
@@ -52,6 +53,25 @@ class Contrast:
 
     def __call__(self, image, label):
         return image * np.float32(random.uniform(0.6, 1.4)), label
+
+
+class SwapRedAndBlue:
+    """Gives the channels as OpenCV reads them."""
+
+    def __call__(self, image, label):
+        return np.ascontiguousarray(image[..., ::-1]), label
+
+
+def flip_all(image, label):
+    """Mirrors every image; a function and no class."""
+    return image[:, ::-1].copy(), label[:, ::-1].copy()
+
+
+class AsMapping:
+    """Returns by name."""
+
+    def __call__(self, image, label):
+        return {"image": image, "label": label}
 
 
 class OwnGenerator:
@@ -125,6 +145,18 @@ class Restart(ISchedulerCallback):
         done = 2 * (runner.optimizer_steps % (total // 2)) / total
         for group in runner.optimizer.param_groups:
             group["lr"] = 0.01 * group["lr_multiplier"] * (1 - done)
+
+
+class WrappedLoss(nn.CrossEntropyLoss):
+    """A loss of one's own around another, with class weights and no annotations."""
+
+    def __init__(self, weight=None, inner=None):
+        super().__init__(weight=weight, ignore_index=255)
+        self.inner = inner
+
+
+class OwnStep(OptimizerCallback):
+    """Steps the optimiser, as the class that it is made from."""
 
 
 class OneHead(SmallLogits):

@@ -17,9 +17,9 @@ import torch
 from click.testing import CliRunner, Result
 from tiny_runs import settings_of
 
+from catalyst_cityscapes import runner as _runner  # noqa: F401 - else each forked process would take seconds for it
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.cli.run import run  # noqa: F401 - else each forked process would take seconds to import it
-from catalyst_cityscapes.cli.test import test as _test  # noqa: F401 - likewise
+from catalyst_cityscapes.cli.test import scoring as _scoring  # noqa: F401 - likewise
 from catalyst_cityscapes.lab.arms import build_arms
 from catalyst_cityscapes.lab.plan import Plan, recipe_of, run_folder
 from catalyst_cityscapes.recipe.snapshot import to_yaml

@@ -57,6 +57,32 @@ def as_16_bit(label: np.ndarray) -> Image.Image:
     return Image.fromarray(label.astype(np.uint16) * 256)
 
 
+def turn_image(city: Path) -> None:
+    """An orientation that only the image has."""
+    path = city / lines_of(city, "train")[0].split()[0]
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(path).save(path, exif=exif)
+
+
+def mask_of_255(city: Path) -> None:
+    for split in ("train", "val"):
+        for line in lines_of(city, split):
+            path = city / line.split()[1]
+            Image.fromarray(np.where(np.asarray(Image.open(path)) == 0, 0, 255).astype(np.uint8)).save(path)
+
+
+def one_name_in_two_folders(city: Path) -> None:
+    lines = lines_of(city, "val")
+    for index in (0, 1):
+        image, label = lines[index].split()
+        folder = city / f"sequence{index}"
+        folder.mkdir()
+        shutil.copy(city / image, folder / "000001.png")
+        lines[index] = f"{folder.name}/000001.png {label}"
+    write_lines(city, "val", lines)
+
+
 def half_size(label: np.ndarray) -> Image.Image:
     return Image.fromarray(label[::2, ::2].copy())
 
@@ -148,6 +174,9 @@ DATA_FAULTS = (
     Fault("palette label", "label-format", plant=rewrite_label(as_palette)),
     Fault("16-bit label", "label-format", plant=rewrite_label(as_16_bit)),
     Fault("label of half the size", "label-size", plant=rewrite_label(half_size)),
+    Fault("image turned by its orientation", "label-format", plant=turn_image),
+    Fault("masks of 0 and 255", "one-class", plant=mask_of_255),
+    Fault("one name in two folders", "prediction-names", plant=one_name_in_two_folders),
     Fault("trains on a validation image", "train-val-overlap", plant=train_on_validation),
     Fault("trains on a copy of a validation image", "train-val-overlap", plant=copy_validation_image),
     Fault("validates on the training list", "train-val-overlap", ("data.val_list=${data.train_list}",)),

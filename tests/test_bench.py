@@ -19,7 +19,7 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_step_is_timed_in_both_arms(workdir, one_thread, monkeypatch):
+def test_a_step_is_timed_in_both_arms(workdir, one_thread, bf16_on_any_cpu, monkeypatch):
     flags = []
 
     def noting(*arguments, **options):

@@ -99,7 +99,7 @@ def baseline(toy_city, tmp_path_factory):
 
 
 @every_component
-def test_a_component_trains_resumes_and_serialises(row, toy_city, workdir, baseline):
+def test_a_component_trains_resumes_and_serialises(row, toy_city, workdir, baseline, bf16_on_any_cpu):
     recipe = recipe_of(row, toy_city, workdir)
     runner = train_catalyst(recipe)
     folder = workdir / "run"

@@ -4,17 +4,17 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lab_runs import fork
 from PIL import Image
 from recipes import rec_image, rec_label
-from toy_runs import child_environment, toy_settings
+from toy_runs import toy_settings
 
 from catalyst_cityscapes.data import decoded_cache
 from catalyst_cityscapes.data.augmentation import CropFirst, Pipeline
@@ -193,38 +193,35 @@ def test_a_file_that_vanishes_in_use_is_an_input_error(pairs, folder):
 
 
 # -- crashes and company ------------------------------------------------------------------------------------------
-CHILD = """
-import json, os, signal, sys
-from catalyst_cityscapes.data import decoded_cache
-folder, log, killed_at, pairs = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
-read, flush, count = decoded_cache.read_pair, os.fsync, 0
-
-def logged(image, *rest):
-    with open(log, "a") as file:
-        file.write(image + "\\n")
-    return read(image, *rest)
-
-def killed(handle):
-    global count
-    count += 1
-    if count == killed_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-    flush(handle)
-
-decoded_cache.read_pair, os.fsync = logged, killed
-decoded_cache.open_cache(folder, [tuple(pair) for pair in pairs], 19, 255, workers=1)
-"""
-
-
 def start_child(folder, log, killed_at, pairs):
-    command = [sys.executable, "-c", CHILD, str(folder), str(log), str(killed_at), json.dumps(pairs)]
-    return subprocess.Popen(command, env=child_environment(), stderr=subprocess.PIPE, text=True)
+    """A process that builds the cache, writes which images it decodes, and is killed at a write; returns its id."""
+
+    def work():
+        read, flush, writes = read_pair, os.fsync, []
+
+        def logged(image, *rest):
+            with open(f"{log}.images", "a") as file:
+                file.write(image + "\n")
+            return read(image, *rest)
+
+        def killed(handle):
+            writes.append(handle)
+            if len(writes) == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            flush(handle)
+
+        decoded_cache.read_pair, os.fsync = logged, killed
+        open_cache(folder, pairs, 19, 255, workers=1)
+
+    return fork(work, log)
+
+
+def exit_code(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def test_a_killed_build_goes_on_where_it_was(pairs, folder, decoded, tmp_path):
-    child = start_child(folder, tmp_path / "log", 3, pairs)
-    assert child.wait(timeout=120) == -9
-    child.stderr.close()
+    assert exit_code(start_child(folder, tmp_path / "log", 3, pairs)) == -9
     assert len(list(folder.glob("*.decoded"))) == 2
     assert len(list(folder.glob(".*.draft"))) == 1
     assert_complete(open_cache(folder, pairs, **CHECK), pairs)
@@ -235,10 +232,8 @@ def test_a_killed_build_goes_on_where_it_was(pairs, folder, decoded, tmp_path):
 def test_two_processes_at_once_decode_each_image_once(pairs, folder, tmp_path):
     log = tmp_path / "log"
     children = [start_child(folder, log, 0, pairs) for _ in range(2)]
-    for child in children:
-        _, told = child.communicate(timeout=120)
-        assert child.returncode == 0, told
-    assert sorted(log.read_text().split()) == sorted(image for image, _ in pairs)
+    assert [exit_code(child) for child in children] == [0, 0], log.read_text()
+    assert sorted(Path(f"{log}.images").read_text().split()) == sorted(image for image, _ in pairs)
     assert_complete(open_cache(folder, pairs, **CHECK), pairs)
 
 

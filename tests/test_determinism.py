@@ -44,7 +44,7 @@ def test_a_run_on_the_cpu_is_promised_to_the_bit(toy_city, workdir):
         ("engine.precision=bf16", "bf16"),
     ],
 )
-def test_less_is_promised_where_less_is_kept(toy_city, workdir, setting, why):
+def test_less_is_promised_where_less_is_kept(toy_city, workdir, bf16_on_any_cpu, setting, why):
     content = ledger_of(toy_city, setting)
     assert content["promise"] == "statistical"
     assert why in content["why"]

@@ -75,6 +75,8 @@ def test_evaluation_errors(tmp_path):
         evaluate([[0, 1]], [[0, 1, 1]])
     with pytest.raises(OptionError, match="2 class names, expected 3"):
         evaluate([[0]], [[0]], names=("a", "b"))
+    with pytest.raises(DataError, match=r"size \(1, 1\) differs from .*label\.png, \(1, 2\)"):
+        evaluate([[0]], [[0, 0]])
     with pytest.raises(OptionError, match="ignore_label 1 is a class"):
         evaluate([[0]], [[0]], ignore_index=1)
     with pytest.raises(DataError, match="no images"):

@@ -19,6 +19,7 @@ from catalyst_cityscapes.scoring.submission import expected_submission, verify_s
 from semseg_ref.dataset import check_list, make_dataset, read_image, read_label
 from semseg_ref.errors import DataError, InputError, one_line, printable
 from semseg_ref.evaluation import output_name
+from semseg_ref.image_format import read_format
 from semseg_ref.image_size import MAX_PIXELS, declared_size
 
 ESCAPES = ("\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\b", "\u202e", "\x00", "\x7f")
@@ -58,6 +59,8 @@ def test_an_image_is_refused_by_its_header(content, size, tmp_path):
     with pytest.raises(DataError, match=r"x\.png: claims .*refused undecoded") as error:
         declared_size(content, path)
     assert size in str(error.value)
+    with pytest.raises(DataError, match=r"x\.png: claims .*refused undecoded"):
+        read_format(path)
     for read in (read_image, read_label):
         with pytest.raises(DataError, match=r"x\.png: "):
             read(path)

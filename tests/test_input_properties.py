@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.configuration import set_hypothesis_home_dir
 from recipe_mutations import LADDERS, load_bytes, load_ladder_bytes, mutated
 
 from catalyst_cityscapes.recipe.loading import load_recipe, parse_settings
@@ -36,8 +34,7 @@ from semseg_ref.transform import (
     ToTensor,
 )
 
-# The same examples in every run, and nothing of them is kept in the repository.
-set_hypothesis_home_dir(os.path.join(tempfile.gettempdir(), "hypothesis"))
+# The same examples in every run.
 settings.register_profile(
     "fixed",
     derandomize=True,

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bad_input_place import assert_refused, furnish, tree
+from bad_input_place import Place, assert_refused, furnish, tree
 from malformed_inputs import CASES
 from malformed_labs import furnish_labs
 from malformed_making import furnish_results
@@ -27,11 +27,39 @@ def template(toy_city, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def copy(template, tmp_path_factory):
+    """A copy of the template that each test gets as it was."""
+    return Place(template, tmp_path_factory.mktemp("copy") / "place")
+
+
 @pytest.fixture
-def place(template, workdir):
-    """A working directory with a copy of the template."""
-    shutil.copytree(template, workdir, dirs_exist_ok=True)
-    return workdir
+def place(copy, monkeypatch):
+    """A working directory like the template."""
+    monkeypatch.chdir(copy.folder)
+    yield copy.folder
+    copy.restore()
+
+
+def test_the_place_is_as_it_was(copy, place):
+    """Whatever a case does to its working directory, the next one does not see it."""
+    before = {path: path.lstat().st_mode for path in place.rglob("*")}, tree(place)
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    size = files[0].stat().st_size
+    files[0].write_bytes(bytes(size))
+    files[1].unlink()
+    files[2].unlink()
+    files[2].symlink_to(files[3])
+    files[4].chmod(0o400)
+    files[5].unlink()
+    files[5].mkdir()
+    os.mkfifo(place / "pipe")
+    (place / "new" / "folder").mkdir(parents=True)
+    (place / "new" / "folder" / "file").write_text("x")
+    shutil.rmtree(place / "city")
+    (place / "city").write_text("a file")
+    copy.restore()
+    assert ({path: path.lstat().st_mode for path in place.rglob("*")}, tree(place)) == before
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace("/", " "))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from forked_processes import finish, forked_processes
 from recipes import single_thread
 from toy_runs import (
     SMALL,
@@ -156,18 +157,25 @@ def test_official_config(toy_city, workdir, monkeypatch):
 
 def run_under_torchrun(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}",
-               "--no-python", console_command(), "run", *arguments]  # fmt: skip
+               "--log-dir", str(folder / "torchrun"), "--no-python", console_command(), "run", *arguments]  # fmt: skip
     done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
-def test_two_processes_of_the_console_command(toy_city, workdir):
-    """Five images on two ranks: each gets three of the padded list, and one step of 2 x 2 images an epoch."""
-    for arm, option in (("catalyst", ()), ("control", ("--control",))):
-        settings = toy_settings(toy_city, f"experiment.logdir={workdir / arm}", "sampling.batch_size=4",
-                                "callbacks.checkpoint.save_every=2")  # fmt: skip
-        run_under_torchrun(workdir, "--config", "toy/pspnet50", *option, "--set", *settings)
+def test_two_processes(toy_city, workdir):
+    """Five images on two ranks: each gets three of the padded list, and one step of 2 x 2 images an epoch. The control
+    arm is started by torchrun, through the console command."""
+    words = {
+        arm: ["--config", "toy/pspnet50", *option, "--set",
+              *toy_settings(toy_city, f"experiment.logdir={workdir / arm}", "sampling.batch_size=4",
+                            "callbacks.checkpoint.save_every=2")]
+        for arm, option in (("catalyst", ()), ("control", ("--control",)))
+    }  # fmt: skip
+    with forked_processes(workdir, ["run", *words["catalyst"]]) as ids:
+        statuses, told = finish(workdir, ids)
+    assert statuses == [0, 0], told[-3000:]
+    run_under_torchrun(workdir, *words["control"])
     assert_parity(workdir / "catalyst", workdir / "control")
     assert len(read_iteration_log(workdir / "catalyst" / "iterations.csv")) == 2
 

@@ -16,6 +16,9 @@ import cv2
 import psutil
 import pytest
 import torch
+from forked_processes import finish as ended
+from forked_processes import forked_processes, is_running
+from lab_runs import fork
 from recipes import single_thread
 from torch import distributed
 from toy_runs import (
@@ -33,6 +36,7 @@ from catalyst_cityscapes.checkpoint_folder import WITHIN_FILE, resumable
 from catalyst_cityscapes.data.toy_city import build_toy_city
 from semseg_ref.checkpoint import read_checkpoint
 from semseg_ref.checkpoint_integrity import check_integrity
+from semseg_ref.distributed import start_processes
 from semseg_ref.train_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
@@ -53,8 +57,8 @@ def arguments(city: Path, *settings: str) -> list[str]:
 @contextmanager
 def torchrun(folder: Path, arguments: list[str], *options: str) -> Iterator[subprocess.Popen]:
     """Two processes of the console command; whatever is left of them afterwards is killed."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options,
-               "--no-python", console_command(), *arguments]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--log-dir",
+               str(folder / "torchrun"), *options, "--no-python", console_command(), *arguments]  # fmt: skip
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=folder, env=child_environment(), **pipes)
     family = [psutil.Process(process.pid)]
@@ -91,13 +95,24 @@ def rows(folder: Path) -> int:
     return len(read_iteration_log(folder / "run" / "iterations.csv"))
 
 
+def wait_for_rows(folder: Path, ids: list[int], count: int) -> None:
+    """Until so many steps are in the log or a forked process has ended."""
+    while all(is_running(process) for process in ids) and rows(folder) < count:
+        time.sleep(0.005)
+
+
+def train_to_the_end(folder: Path, arguments: list[str]) -> None:
+    """Two processes without torchrun, which start at once."""
+    with forked_processes(folder, arguments) as ids:
+        statuses, output = ended(folder, ids)
+    assert statuses == [0, 0], output[-3000:]
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(toy_city, tmp_path_factory):
     """Run folder of two processes in one go: three steps an epoch, validation on two and one images."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    with torchrun(folder, arguments(toy_city)) as process:
-        status, errors = finish(process)
-    assert status == 0, errors[-3000:]
+    train_to_the_end(folder, arguments(toy_city))
     assert rows(folder) == 3 * EPOCHS
     return folder / "run"
 
@@ -117,9 +132,7 @@ def test_one_process_with_twice_the_batch(workdir):
         "callbacks.checkpoint.save_every=1", "callbacks.mean_iou.names=null",
     )  # fmt: skip
     assert catalyst_dl(*arguments(city, *settings, "experiment.logdir=one")) == 0
-    with torchrun(workdir, arguments(city, *settings, "experiment.logdir=two")) as process:
-        status, errors = finish(process)
-    assert status == 0, errors[-3000:]
+    train_to_the_end(workdir, arguments(city, *settings, "experiment.logdir=two"))
     one, two = (read_checkpoint(f"{name}/model/last.pth") for name in ("one", "two"))
     for key, value in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][key], value, rtol=1e-5, atol=1e-7)
@@ -139,31 +152,37 @@ def test_one_process_with_twice_the_batch(workdir):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_stops_both_at_the_same_step(toy_city, workdir, uninterrupted, rank):
-    with torchrun(workdir, arguments(toy_city)) as process:
-        wait_for(process, lambda: rows(workdir) >= 8)
-        os.kill(ranks(process)[rank].pid, signal.SIGTERM)
-        status, errors = finish(process)
-    assert status == 1
+    """The one under torchrun, the other without."""
+    if rank == 0:
+        with torchrun(workdir, arguments(toy_city)) as process:
+            wait_for(process, lambda: rows(workdir) >= 8)
+            os.kill(ranks(process)[rank].pid, signal.SIGTERM)
+            status, errors = finish(process)
+        assert status == 1
+    else:
+        with forked_processes(workdir, arguments(toy_city)) as ids:
+            wait_for_rows(workdir, ids, 8)
+            os.kill(ids[rank], signal.SIGTERM)
+            statuses, errors = ended(workdir, ids)
+        assert statuses == [75, 75]
     assert errors.count("stopped by") == 1
     newest = resumable(workdir / "run" / "model")[0]
     if WITHIN_FILE.fullmatch(newest.name):
         content = read_checkpoint(newest)
         assert len(content["processes"]) == 2
         assert rows(workdir) == 3 * content["epoch"] + content["batches"] < 3 * EPOCHS
-    with torchrun(workdir, arguments(toy_city)) as process:
-        status, errors = finish(process)
-    assert status == 0, errors[-3000:]
+    train_to_the_end(workdir, arguments(toy_city))
     assert_same_runs(uninterrupted, workdir / "run")
 
 
 def test_a_killed_process_ends_the_run_and_torchrun_starts_it_again(toy_city, workdir, uninterrupted):
     """First without restarts: the other one ends, with its message, and no checkpoint is damaged."""
-    with torchrun(workdir, arguments(toy_city)) as process:
-        wait_for(process, lambda: rows(workdir) >= 8)
-        ranks(process)[1].kill()
-        status, errors = finish(process, seconds=60)
-    assert status != 0
-    assert errors.count("Traceback") <= 1, errors  # torchrun's own
+    with forked_processes(workdir, arguments(toy_city)) as ids:
+        wait_for_rows(workdir, ids, 8)
+        os.kill(ids[1], signal.SIGKILL)
+        statuses, told = ended(workdir, ids, seconds=60)
+    assert statuses[0] > 0
+    assert "Traceback" not in told, told
     for path in (workdir / "run" / "model").glob("*.pth"):
         check_integrity(path)
     before = rows(workdir)
@@ -175,33 +194,38 @@ def test_a_killed_process_ends_the_run_and_torchrun_starts_it_again(toy_city, wo
     assert_same_runs(uninterrupted, workdir / "run")
 
 
-def test_a_restart_does_not_find_the_addresses_of_the_attempt_before():
+def test_a_restart_does_not_find_the_addresses_of_the_attempt_before(workdir):
     """The second attempt's process 1 looks for process 0 before that one is there (pytorch#135712)."""
     agent = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    code = (
-        "import os, sys, time\nfrom torch import distributed\nfrom semseg_ref.distributed import start_processes\n"
-        "time.sleep(float(sys.argv[1]))\nstart_processes()\ndistributed.barrier()\ntime.sleep(1)\nos._exit(0)"
-    )
+
+    def work(places: dict[str, str], delay: int) -> None:
+        os.environ.update(places)
+        time.sleep(delay)
+        start_processes()
+        distributed.barrier()
+        time.sleep(1)
+
     for attempt in (0, 1):
         started = []
         for rank in (0, 1):
             shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(agent.port)}
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RESTART_COUNT": str(attempt)}
-            environment = {**child_environment(), **shared, **own, "TORCHELASTIC_USE_AGENT_STORE": "True"}
-            delay = "3" if rank == 0 and attempt == 1 else "0"
-            started.append(subprocess.Popen([sys.executable, "-c", code, delay], env=environment))
-        assert [process.wait(timeout=120) for process in started] == [0, 0]
+            places = {**shared, **own, "TORCHELASTIC_USE_AGENT_STORE": "True"}
+            delay = 3 if rank == 0 and attempt == 1 else 0
+            started.append(fork(lambda places=places, delay=delay: work(places, delay), workdir / "log"))
+        codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started]
+        assert codes == [0, 0], (workdir / "log").read_text()
 
 
 def test_a_process_that_hangs_is_given_up_with_the_step(toy_city, workdir):
     settings = ("engine.timeout_minutes=0.1", "experiment.epochs=500")
-    with torchrun(workdir, arguments(toy_city, *settings)) as process:
-        wait_for(process, lambda: rows(workdir) >= 8)
-        ranks(process)[1].suspend()
-        status, errors = finish(process, seconds=120)
-    assert status != 0
-    told = [line for line in errors.splitlines() if line.startswith("catalyst-dl: error: ")]
-    assert len(told) == 1, errors
+    with forked_processes(workdir, arguments(toy_city, *settings)) as ids:
+        wait_for_rows(workdir, ids, 8)
+        os.kill(ids[1], signal.SIGSTOP)
+        statuses, output = ended(workdir, ids[:1], seconds=120)
+    assert statuses == [1]
+    told = [line for line in output.splitlines() if line.startswith("catalyst-dl: error: ")]
+    assert len(told) == 1, output
     assert "process 0 of 2, epoch " in told[0]
     assert "did not answer for 0.1 minutes" in told[0]
 
@@ -211,7 +235,7 @@ def test_bad_input_of_one_process_is_told(workdir):
     city = build_toy_city(workdir / "city", train=6, val=2, test=1, height=64, width=96)
     image = sorted(city.rglob("train/**/*leftImg8bit.png"))[0]
     image.write_bytes(image.read_bytes()[:200])
-    with torchrun(workdir, arguments(city)) as process:
-        status, errors = finish(process, seconds=120)
-    assert status != 0
-    assert sum(image.name in line for line in errors.splitlines()) == 1, errors
+    with forked_processes(workdir, arguments(city)) as ids:
+        statuses, told = ended(workdir, ids, seconds=120)
+    assert 0 not in statuses
+    assert sum(image.name in line for line in told.splitlines()) == 1, told

@@ -11,7 +11,7 @@ from rich.console import Console
 from scoring_city import SIZE, catalyst_dl
 from tiny_runs import VAL_IMAGES, recipe_of, train
 
-from catalyst_cityscapes.cli.test import predict_test_split, score_checkpoint
+from catalyst_cityscapes.cli.test.scoring import predict_test_split, score_checkpoint
 from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.protocols import protocol_of

@@ -3,12 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forked_processes import finish, forked_processes, is_running
 from recipes import single_thread
 from toy_runs import (
     CONFIG,
@@ -19,8 +19,6 @@ from toy_runs import (
     assert_same_checkpoints,
     assert_same_runs,
     catalyst_dl,
-    child_environment,
-    console_command,
     toy_settings,
 )
 
@@ -161,21 +159,19 @@ def test_other_components_resume_too(toy_city, workdir, monkeypatch):
 # ---------------------------------------------------------------- a killed process
 
 
-def kill_when(moments: list[Path], command: list[str]) -> int:
-    """Runs a command and kills it (SIGKILL) as soon as one of the files is there; returns its exit status."""
-    process = subprocess.Popen(command, env=child_environment(), stdout=subprocess.DEVNULL)
-    try:
-        while process.poll() is None and not any(path.exists() for path in moments):
+def kill_when(moments: list[Path], arguments: list[str]) -> int:
+    """Runs the command and kills it (SIGKILL) as soon as one of the files is there; returns its exit status."""
+    with forked_processes(Path.cwd(), arguments, processes=1) as ids:
+        while is_running(ids[0]) and not any(path.exists() for path in moments):
             time.sleep(0.005)
-    finally:
-        process.kill()
-        status = process.wait()
+        os.kill(ids[0], signal.SIGKILL)
+        (status,), _ = finish(Path.cwd(), ids)
     return status
 
 
 @pytest.mark.slow
 def test_killed_process(toy_city, workdir, monkeypatch):
-    """The console command, killed before its first step and again in mid-run."""
+    """A process of its own, killed before its first step and again in mid-run."""
     epochs = 30
     arguments = ["run", "--config", CONFIG, "--trust", SMALL_PACKAGE, "--resume", "auto", "--set",
                  *toy_settings(toy_city, *SETTINGS, f"experiment.epochs={epochs}")]  # fmt: skip
@@ -185,7 +181,7 @@ def test_killed_process(toy_city, workdir, monkeypatch):
         patch.chdir(whole)
         assert catalyst_dl(*arguments) == 0
     for moments in (["recipe.yml"], ["model/train_epoch_5.pth.tmp", "model/train_epoch_5.pth"]):
-        status = kill_when([run / name for name in moments], [console_command(), *arguments])
+        status = kill_when([run / name for name in moments], arguments)
         assert status == -signal.SIGKILL
         assert not (run / "model" / f"train_epoch_{epochs}.pth").exists()
     assert 4 <= read_checkpoint(run / "model" / "last.pth")["epoch"] < epochs

@@ -1,18 +1,16 @@
 """Validation while training with the test's protocol: the logged score is the test's."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked_processes import finish, forked_processes
 from scoring_city import SIZE
 from tiny_network import TinyLogits
 from tiny_runs import VAL_IMAGES, logged, recipe_of, settings_of, train
 
-from catalyst_cityscapes.cli.test import score_checkpoint
+from catalyst_cityscapes.cli.test.scoring import score_checkpoint
 from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.runner import SegmentationRunner
@@ -111,7 +109,7 @@ def train_without_validation(recipe):
         close_processes()
 
 
-def test_validation_in_bf16_scores_in_float32_like_the_test(city):
+def test_validation_in_bf16_scores_in_float32_like_the_test(city, bf16_on_any_cpu):
     recipe = recipe_of(city, "validation.protocol=test", "engine.precision=bf16")
     valid = train(recipe)
     assert valid["mIoU"] == score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu")["mIoU"]
@@ -136,17 +134,12 @@ def test_prediction_in_training_is_the_testers_under_any_autocast(city):
 def test_two_processes_count_every_image_once(city):
     """5 images on 2 ranks, 3 and 2: the summed matrices are the test's."""
     recipe = recipe_of(city, "validation.protocol=test")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python"]
-    program = str(Path(sys.executable).with_name("catalyst-dl"))
-    arguments = [program, "run", "--config", "toy/pspnet50", "--trust", "tiny_network"]
+    arguments = ["run", "--config", "toy/pspnet50", "--trust", "tiny_network"]
     settings = [word for setting in settings_of(city, "validation.protocol=test") for word in ("--set", setting)]
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(
-        [*command, *arguments, *settings], env=environment, capture_output=True, text=True, check=False
-    )
-    # Not the exit code: gloo's threads outlive DDP's process group, and rarely abort a process that is already done.
-    assert "done: run" in done.stdout, done.stderr[-6000:]
+    with forked_processes(Path.cwd(), [*arguments, *settings]) as ids:
+        statuses, told = finish(Path.cwd(), ids)
+    assert statuses == [0, 0], told
+    assert told.count("done: run") == 1
     score = score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu")
     assert (logged()["mIoU"], logged()["allAcc"]) == (score["mIoU"], score["allAcc"])
 

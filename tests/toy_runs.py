@@ -42,9 +42,9 @@ def toy_settings(city: Path, *settings: str) -> list[str]:
     return [f"data.root={city}", *TOY, *settings]
 
 
-def toy_recipe(city: Path, *settings: str) -> Recipe:
+def toy_recipe(city: Path, *settings: str, trusted: Sequence[str] = ()) -> Recipe:
     """Recipe of a small training on a toy city; `*SMALL` among the settings takes the small network."""
-    return load_recipe([CONFIG], toy_settings(city, *settings), (SMALL_PACKAGE,))
+    return load_recipe([CONFIG], toy_settings(city, *settings), (SMALL_PACKAGE, *trusted))
 
 
 def train_catalyst(recipe: Recipe, resume: Path | None = None) -> SegmentationRunner:

@@ -7,5 +7,6 @@ bash tool/setup.sh
 bash tool/install_chromium.sh || echo "no Chromium: the tests of the report in a browser will be skipped" >&2
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-# One torch thread a worker: bitwise tests need a fixed number, and two workers fill two cores.
-OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+# One torch thread a worker: bitwise tests need a fixed number, and two workers fill two cores. A module stays with one
+# worker, because its tests share fixtures; tests/conftest.py puts the longest first.
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -15,7 +15,12 @@ cp "$config" semseg_ref/train.py semseg_ref/tester.py tool/train.sh tool/test.sh
 gpus=$(.venv/bin/python -c 'import torch; print(torch.cuda.device_count())')
 launcher=(.venv/bin/python)
 if [ "$gpus" -gt 1 ]; then
-  launcher=(.venv/bin/torchrun --standalone --nproc_per_node "$gpus")
+  # torchrun would take these over even under nohup, and end the run when the terminal closes.
+  signals=SIGTERM
+  for name in SIGINT SIGHUP SIGQUIT; do
+    if [ "$(trap -p $name)" != "trap -- '' $name" ]; then signals+=,$name; fi
+  done
+  launcher=(.venv/bin/torchrun --standalone --signals-to-handle "$signals" --nproc_per_node "$gpus")
 fi
 "${launcher[@]}" -m semseg_ref.train --config "$config" 2>&1 | tee "$folder/model/train-$now.log"
 bash tool/test.sh "$dataset" "$experiment"

@@ -19,4 +19,10 @@ processes=${processes:-$(.venv/bin/python -c 'import torch; print(max(torch.cuda
 if [ "$processes" = 1 ]; then
   exec .venv/bin/catalyst-dl run "$@"
 fi
-exec .venv/bin/torchrun --standalone --no-python --nproc_per_node "$processes" .venv/bin/catalyst-dl run "$@"
+# torchrun would take these over even under nohup, and end the run when the terminal closes.
+signals=SIGTERM
+for name in SIGINT SIGHUP SIGQUIT; do
+  if [ "$(trap -p $name)" != "trap -- '' $name" ]; then signals+=,$name; fi
+done
+exec .venv/bin/torchrun --standalone --signals-to-handle "$signals" --no-python --nproc_per_node "$processes" \
+  .venv/bin/catalyst-dl run "$@"

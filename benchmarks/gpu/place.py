@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,7 +49,7 @@ ABOUT = {
 def say(what: str, arm: str = "", **values: object) -> None:
     """Writes a row: to the file of all rows at once, so that a part that is stopped keeps what it had."""
     rounded = {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in values.items()}
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     row = {"part": PART, "what": what, "arm": arm, **rounded, "time_utc": now, **ABOUT}
     with open(OUT / "gpu.jsonl", "a") as file:
         file.write(json.dumps(row, default=str) + "\n")

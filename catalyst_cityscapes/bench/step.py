@@ -20,9 +20,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
-from catalyst_cityscapes.engine import close_processes
+from catalyst_cityscapes.engine import close_processes, cpu_has_bf16
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -35,27 +37,14 @@ from semseg_ref.seeding import SeedStreams
 from semseg_ref.train_log import IterationLog
 
 CLASSES = 19
-ARMS: Mapping[str, tuple[str, ...]] = {
-    "fp32": (),
-    "fp32 channels_last": ("engine.memory_format=channels_last",),
-    "bf16": ("engine.precision=bf16",),
-    "bf16 channels_last": ("engine.precision=bf16", "engine.memory_format=channels_last"),
-    "bf16 channels_last compile fused": (
-        "engine.precision=bf16",
-        "engine.memory_format=channels_last",
-        "engine.compile=default",
-        "optimizer.fused=true",
-    ),
-    "bf16 fast_step": (
-        "engine.precision=bf16",
-        "engine.memory_format=channels_last",
-        "engine.compile=default",
-        "engine.cudnn_benchmark=true",
-        "engine.resize=products",
-        "optimizer.fused=true",
-    ),
-}
-"""What is timed against the control arm; the last is `swap/fast_step` without what only a loader feels."""
+
+
+def arms_of_this_machine() -> Mapping[str, tuple[str, ...]]:
+    """`STEP_ARMS` without bf16 where neither a GPU nor the processor has it; says so."""
+    if torch.cuda.is_available() or cpu_has_bf16():
+        return STEP_ARMS
+    warn("the bf16 arms are left out: this processor has neither AVX512-BF16 nor AMX")
+    return {name: settings for name, settings in STEP_ARMS.items() if "engine.precision=bf16" not in settings}
 
 
 @dataclass(frozen=True)
@@ -210,7 +199,7 @@ def loop_cost(size: Size, turns: int) -> Row:
     return {"what": "loop", "arm": "fp32", **_about(size, turns), **compare(size, turns).row()}
 
 
-def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
+def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = STEP_ARMS) -> Iterator[Row]:
     """The engine's ways against the control arm in float32 with torch's defaults; their share of the matrix rate."""
     flops = step_flops(size)
     rates = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
@@ -253,8 +242,9 @@ def metric_cost(size: Size, turns: int) -> Row:
     }
 
 
-def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ARMS) -> Iterator[Row]:
-    """All of the above."""
+def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Row]:
+    """All of the above; `arms` None: `arms_of_this_machine`."""
+    arms = arms_of_this_machine() if arms is None else arms
     yield loop_cost(size, turns)
     yield metric_cost(size, turns)
     yield from step_speeds(size, turns, arms)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from catalyst_cityscapes.bench import TESTER_PARTS
 from catalyst_cityscapes.bench.turns import Row, in_turns, timed
 from catalyst_cityscapes.testing.folder import test_images
 from catalyst_cityscapes.testing.predictor import Predictor
@@ -254,12 +255,9 @@ def memory() -> Iterator[Row]:
             yield {"what": "peak memory", "tester": mode, "images": images, "peak_mib": megabytes}
 
 
-PARTS: Mapping[str, Callable[[int], Iterator[Row]]] = {
-    "outside": outside_the_network,
-    "network": with_network,
-    "curves": curves,
-    "memory": lambda turns: memory(),
-}
+PARTS: Mapping[str, Callable[[int], Iterator[Row]]] = dict(
+    zip(TESTER_PARTS, (outside_the_network, with_network, curves, lambda turns: memory()), strict=True)
+)
 
 
 def _about(shape: tuple[int, ...], protocol: Protocol) -> Row:

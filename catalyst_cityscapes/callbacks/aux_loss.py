@@ -3,8 +3,8 @@
 from typing import Any
 
 import torch
-from catalyst import dl
 from catalyst.core.callback import ICriterionCallback
+from catalyst.core.runner import IRunner
 
 
 def weighted_loss(main: torch.Tensor, aux: torch.Tensor | None, weight: float) -> torch.Tensor:
@@ -30,7 +30,7 @@ class AuxLossWeighting(ICriterionCallback):
         """Names of the metrics of a loader."""
         return ("loss", "main_loss", "aux_loss") if is_train else ("loss", "main_loss")
 
-    def on_loader_start(self, runner: dl.IRunner) -> None:
+    def on_loader_start(self, runner: IRunner) -> None:
         """Empties the sums."""
         self._sums = torch.zeros(3, dtype=torch.float64, device=runner.engine.device)
         self._images = 0
@@ -43,7 +43,7 @@ class AuxLossWeighting(ICriterionCallback):
         """Restores `loader_state`."""
         self._sums, self._images = state["sums"], state["images"]
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Puts `loss` (with graph) into `batch_metrics` and (main, aux, total) detached into `runner.losses`."""
         batch = runner.batch
         # By `forward` in validation, which is never compiled: its batches have sizes of their own.
@@ -58,7 +58,7 @@ class AuxLossWeighting(ICriterionCallback):
         self._sums += runner.losses.double() * runner.batch_size
         self._images += runner.batch_size
 
-    def on_loader_end(self, runner: dl.IRunner) -> None:
+    def on_loader_end(self, runner: IRunner) -> None:
         """Reports means over all ranks' images."""
         images = torch.tensor(self._images, dtype=torch.float64, device=runner.engine.device)
         runner.engine.sum_reduce(self._sums, images)

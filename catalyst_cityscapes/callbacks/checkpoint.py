@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from catalyst import dl
 from catalyst.core.callback import CallbackOrder, ICheckpointCallback
+from catalyst.core.runner import IRunner
 from torch import distributed
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
@@ -88,7 +88,7 @@ class Checkpoint(ICheckpointCallback):
         """How many files there can be, with the one that is being written."""
         return self.keep + 1 + (self.metric is not None) + (self.every_minutes is not None)
 
-    def check_before_run(self, runner: dl.IRunner) -> None:
+    def check_before_run(self, runner: IRunner) -> None:
         """Asks for the disk space of all files before anything is written.
 
         Raises:
@@ -103,7 +103,7 @@ class Checkpoint(ICheckpointCallback):
             )
         require_space(runner.logdir / "model", runner.checkpoint_bytes, self.files_at_once)
 
-    def on_experiment_start(self, runner: dl.IRunner) -> None:
+    def on_experiment_start(self, runner: IRunner) -> None:
         """Starts the clock; puts links right that a crash kept from being made."""
         self._saved_at = time.monotonic()
         source = runner.resume
@@ -114,7 +114,7 @@ class Checkpoint(ICheckpointCallback):
             if self.best_epoch == runner.epoch_step:
                 link_atomically(source, BEST)
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Saves between two optimiser steps, or during validation, where any process wants it."""
         if runner.is_train_loader and not runner.optimizer_stepped:
             return
@@ -128,17 +128,17 @@ class Checkpoint(ICheckpointCallback):
         if asked == STOP:
             raise self._preempted(runner, path)
 
-    def _wish(self, runner: dl.IRunner) -> int:
+    def _wish(self, runner: IRunner) -> int:
         if runner.signals.received is not None:
             return STOP
         due = self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
         return SAVE if due and runner.engine.is_main_process else NOTHING
 
-    def _preempted(self, runner: dl.IRunner, path: Path) -> PreemptedError:
+    def _preempted(self, runner: IRunner, path: Path) -> PreemptedError:
         reason = runner.signals.received or "a signal to another process"
         return PreemptedError(f"stopped by {reason}; saved {path}; go on with --resume auto")
 
-    def on_epoch_end(self, runner: dl.IRunner) -> None:
+    def on_epoch_end(self, runner: IRunner) -> None:
         """Saves, links, prunes; all ranks wait for the main one."""
         improved = self._improved(runner)
         due = runner.epoch_step % self.save_every == 0 or runner.epoch_step == runner.num_epochs
@@ -153,7 +153,7 @@ class Checkpoint(ICheckpointCallback):
         if asked == STOP and due and runner.epoch_step < runner.num_epochs and not runner.need_early_stop:
             raise self._preempted(runner, runner.logdir / "model" / LAST)
 
-    def _improved(self, runner: dl.IRunner) -> bool:
+    def _improved(self, runner: IRunner) -> bool:
         if self.metric is None or self.loader not in runner.epoch_metrics:
             return False
         metrics = runner.epoch_metrics[self.loader]
@@ -169,7 +169,7 @@ class Checkpoint(ICheckpointCallback):
         self.best, self.best_epoch = score, runner.epoch_step
         return True
 
-    def _save(self, runner: dl.IRunner, improved: bool, due: bool) -> None:
+    def _save(self, runner: IRunner, improved: bool, due: bool) -> None:
         folder = runner.logdir / "model"
         path = folder / f"train_epoch_{runner.epoch_step}.pth"
         self._write(runner, path, runner.state_dict())
@@ -186,7 +186,7 @@ class Checkpoint(ICheckpointCallback):
         for epoch in sorted(files)[: -self.keep]:
             files[epoch].unlink()
 
-    def _save_within(self, runner: dl.IRunner) -> Path:
+    def _save_within(self, runner: IRunner) -> Path:
         """All processes give their part, the main one writes; returns the file's path."""
         runner.prepare_checkpoint()
         batches = runner.iteration + 1 if runner.is_train_loader else runner.train_batches
@@ -206,7 +206,7 @@ class Checkpoint(ICheckpointCallback):
             distributed.barrier()
         return path
 
-    def _write(self, runner: dl.IRunner, path: Path, state: dict[str, Any]) -> None:
+    def _write(self, runner: IRunner, path: Path, state: dict[str, Any]) -> None:
         state = {**state, "state_dict": official_state_dict(runner.network)}
         try:
             check_space(path.parent, runner.checkpoint_bytes)

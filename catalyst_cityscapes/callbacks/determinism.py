@@ -2,8 +2,8 @@
 
 import json
 
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.determinism import ledger, undeterministic_operations
 from semseg_ref.evaluation import replace_atomically
@@ -16,7 +16,7 @@ class DeterminismLedger(Callback):
         super().__init__(order=CallbackOrder.External)
         self._is_written = False
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Looks once."""
         if self._is_written or not runner.is_train_loader:
             return

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
 from semseg_ref.errors import OptionError, did_you_mean
@@ -46,15 +46,15 @@ class EarlyStopping(Callback):
         """Restores `state_dict`."""
         self.best, self.bad_epochs = state["best"], state["bad_epochs"]
 
-    def check_before_run(self, runner: dl.IRunner) -> None:
+    def check_before_run(self, runner: IRunner) -> None:
         """Raises OptionError when nothing will report the metric."""
         check_metric(runner, "callbacks.early_stopping", self.metric, self.loader)
 
-    def on_experiment_start(self, runner: dl.IRunner) -> None:
+    def on_experiment_start(self, runner: IRunner) -> None:
         """Stops a resumed run that had stopped already."""
         runner.need_early_stop = self.bad_epochs >= self.patience
 
-    def on_epoch_end(self, runner: dl.IRunner) -> None:
+    def on_epoch_end(self, runner: IRunner) -> None:
         """Compares and counts."""
         metrics = runner.epoch_metrics.get(self.loader)
         if metrics is None:

@@ -3,8 +3,8 @@
 import csv
 import os
 
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.notices import warn
 from semseg_ref.train_log import append_rows, sync_file
@@ -21,7 +21,7 @@ class EpochLogging(Callback):
     def __init__(self) -> None:
         super().__init__(order=CallbackOrder.Scheduler + 2)
 
-    def on_experiment_start(self, runner: dl.IRunner) -> None:
+    def on_experiment_start(self, runner: IRunner) -> None:
         """Opens the file; a resumed run keeps the rows of finished epochs."""
         if not runner.engine.is_main_process:
             return
@@ -35,7 +35,7 @@ class EpochLogging(Callback):
             csv.writer(file).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= runner.epoch_step)])
         os.replace(temporary, self.path)
 
-    def on_epoch_end(self, runner: dl.IRunner) -> None:
+    def on_epoch_end(self, runner: IRunner) -> None:
         """Writes the epoch's rows."""
         if not runner.engine.is_main_process:
             return
@@ -48,7 +48,7 @@ class EpochLogging(Callback):
         ]
         append_rows(self.path, COLUMNS, rows)
 
-    def prepare_checkpoint(self, runner: dl.IRunner) -> None:
+    def prepare_checkpoint(self, runner: IRunner) -> None:
         """Puts the rows on the disk before the checkpoint is."""
         if runner.engine.is_main_process:
             sync_file(self.path)

@@ -1,7 +1,7 @@
 """Backward and optimiser step, with gradient accumulation and clipping that work."""
 
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder, IBackwardCallback, IOptimizerCallback
+from catalyst.core.runner import IRunner
 from torch.nn.utils import clip_grad_norm_
 
 from semseg_ref.errors import OptionError
@@ -26,11 +26,11 @@ class GradientStep(IBackwardCallback, IOptimizerCallback):
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
         self._has_gradients = False
 
-    def on_experiment_start(self, runner: dl.IRunner) -> None:
+    def on_experiment_start(self, runner: IRunner) -> None:
         """Tells the runner how many optimiser steps an epoch has, for the schedules."""
         runner.steps_per_epoch = -(-runner.train_batches // self.accumulation_steps)
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Backward, and a step where the group is complete; a batch that is left out gives no gradient."""
         if not runner.is_train_loader:
             return

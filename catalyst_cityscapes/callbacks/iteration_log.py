@@ -1,8 +1,8 @@
 """`iterations.csv`: the rates used and the losses of every step, without a host sync per step."""
 
 import torch
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.notices import warn
 from semseg_ref.errors import OptionError
@@ -24,7 +24,7 @@ class IterationLogging(Callback):
             raise OptionError(f"every: {every} is not >= 1")
         self.every = every
 
-    def on_experiment_start(self, runner: dl.IRunner) -> None:
+    def on_experiment_start(self, runner: IRunner) -> None:
         """Opens the file; a resumed run keeps the rows of the steps that its checkpoint has behind it."""
         self._pending: list[tuple[int, int, float, float]] = []
         self._losses: list[torch.Tensor] = []
@@ -32,14 +32,14 @@ class IterationLogging(Callback):
             done = runner.epoch_step * runner.train_batches + runner.batches_done
             self._log = IterationLog(runner.logdir / "iterations.csv", done)
 
-    def on_batch_start(self, runner: dl.IRunner) -> None:
+    def on_batch_start(self, runner: IRunner) -> None:
         """Notes the rates that this step will use."""
         if runner.is_train_loader:
             groups = runner.optimizer.param_groups
             iteration = (runner.epoch_step - 1) * runner.train_batches + runner.iteration
             self._pending.append((iteration, runner.epoch_step - 1, groups[0]["lr"], groups[-1]["lr"]))
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Notes the step's losses."""
         if not runner.is_train_loader:
             return
@@ -48,19 +48,19 @@ class IterationLogging(Callback):
         if len(self._losses) == self.every:
             self._flush(runner)
 
-    def prepare_checkpoint(self, runner: dl.IRunner) -> None:
+    def prepare_checkpoint(self, runner: IRunner) -> None:
         """Writes the rest, so that the steps of a checkpoint are on the disk before it is."""
         if self._losses:
             self._flush(runner)
         if runner.engine.is_main_process:
             self._log.sync()
 
-    def on_loader_end(self, runner: dl.IRunner) -> None:
+    def on_loader_end(self, runner: IRunner) -> None:
         """Writes the rest."""
         if self._losses:
             self._flush(runner)
 
-    def _flush(self, runner: dl.IRunner) -> None:
+    def _flush(self, runner: IRunner) -> None:
         table = torch.stack(self._losses)
         runner.engine.sum_reduce(table)
         losses = table[:, :3] / table[:, 3:] if runner.engine.num_processes > 1 else table[:, :3]

@@ -1,8 +1,8 @@
 """mIoU, mAcc and allAcc over a whole loader, from one confusion matrix on the device."""
 
 import torch
-from catalyst import dl
 from catalyst.core.callback import IMetricCallback
+from catalyst.core.runner import IRunner
 
 from semseg_ref.catalog import load_names
 from semseg_ref.metric import areas_from_matrix, scores_from_areas
@@ -67,7 +67,7 @@ class MeanIoU(IMetricCallback):
         per_class = () if is_train or self.names is None else tuple(f"iou/{name}" for name in self.names)
         return ("mIoU", "mAcc", "allAcc", *per_class)
 
-    def on_loader_start(self, runner: dl.IRunner) -> None:
+    def on_loader_start(self, runner: IRunner) -> None:
         """Empties the matrix."""
         self.matrix = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=runner.engine.device)
 
@@ -79,12 +79,12 @@ class MeanIoU(IMetricCallback):
         """Restores `loader_state`."""
         self.matrix = state["matrix"]
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Adds the batch's arg-max map."""
         prediction = prediction_of(runner.batch)
         self.matrix += count_confusion(prediction, runner.batch["targets"], self.classes, self.ignore_index)
 
-    def on_loader_end(self, runner: dl.IRunner) -> None:
+    def on_loader_end(self, runner: IRunner) -> None:
         """Sums over ranks and reports."""
         runner.engine.sum_reduce(self.matrix)
         scores = scores_from_areas(*areas_from_matrix(self.matrix.cpu().numpy()))
@@ -113,7 +113,7 @@ class BatchMeanIoU(IMetricCallback):
         """Names of the metrics of a loader."""
         return ("batch_mIoU",)
 
-    def on_loader_start(self, runner: dl.IRunner) -> None:
+    def on_loader_start(self, runner: IRunner) -> None:
         """Empties the sum."""
         self._sum = torch.zeros(2, dtype=torch.float64, device=runner.engine.device)
 
@@ -125,7 +125,7 @@ class BatchMeanIoU(IMetricCallback):
         """Restores `loader_state`."""
         self._sum = state["sum"]
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Adds this batch's own mean IoU."""
         prediction = prediction_of(runner.batch)
         matrix = count_confusion(prediction, runner.batch["targets"], self.classes, self.ignore_index).double()
@@ -134,7 +134,7 @@ class BatchMeanIoU(IMetricCallback):
         self._sum[0] += ((intersection + 1e-7) / (union + 1e-7)).mean()
         self._sum[1] += 1
 
-    def on_loader_end(self, runner: dl.IRunner) -> None:
+    def on_loader_end(self, runner: IRunner) -> None:
         """Reports `batch_mIoU`."""
         runner.engine.sum_reduce(self._sum)
         runner.loader_metrics["batch_mIoU"] = float(self._sum[0] / self._sum[1])

@@ -1,7 +1,7 @@
 """The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
 
-from catalyst import dl
 from catalyst.core.callback import ISchedulerCallback
+from catalyst.core.runner import IRunner
 
 from semseg_ref.errors import OptionError
 
@@ -51,7 +51,7 @@ class OneCycle(ISchedulerCallback):
         self.warmup_epochs, self.epochs_ahead = warmup_epochs, epochs_ahead
         self.same_rate_for_all_groups = same_rate_for_all_groups
 
-    def _write(self, runner: dl.IRunner, position: float) -> None:
+    def _write(self, runner: IRunner, position: float) -> None:
         total = runner.num_epochs * runner.steps_per_epoch
         warmup = min(self.warmup_epochs, runner.num_epochs / 10) * runner.steps_per_epoch
         for group in runner.optimizer.param_groups:
@@ -61,12 +61,12 @@ class OneCycle(ISchedulerCallback):
             if self.momentum is not None:
                 group["momentum"] = one_cycle(position, warmup, total, self.momentum)
 
-    def on_experiment_start(self, runner: dl.IRunner) -> None:
+    def on_experiment_start(self, runner: IRunner) -> None:
         """Writes the start values, unless the optimiser was resumed."""
         if runner.epoch_step == 0:
             self._write(runner, 0)
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Writes the values of the next step."""
         if runner.is_train_loader and runner.optimizer_stepped:
             self._write(runner, runner.optimizer_steps + self.epochs_ahead * runner.steps_per_epoch)

@@ -1,7 +1,7 @@
 """Poly learning rate, written after each optimiser step as the reference does."""
 
-from catalyst import dl
 from catalyst.core.callback import ISchedulerCallback
+from catalyst.core.runner import IRunner
 
 from semseg_ref.optimizer import set_learning_rate
 from semseg_ref.schedule import poly_learning_rate
@@ -23,7 +23,7 @@ class PolyLR(ISchedulerCallback):
         super().__init__()
         self.base_lr, self.power = base_lr, power
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Writes the rate of the next step."""
         if runner.is_train_loader and runner.optimizer_stepped:
             max_iter = runner.num_epochs * runner.steps_per_epoch

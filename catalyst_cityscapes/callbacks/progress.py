@@ -3,8 +3,8 @@
 import sys
 import time
 
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 from tqdm import tqdm
 
 from semseg_ref.errors import OptionError
@@ -23,7 +23,7 @@ class Progress(Callback):
             raise OptionError(f"every: {every} is not >= 1")
         self.every = every
 
-    def on_loader_start(self, runner: dl.IRunner) -> None:
+    def on_loader_start(self, runner: IRunner) -> None:
         """Starts the bar and the clock."""
         self._start, self._first = time.time(), runner.iteration + 1
         self._bar = None
@@ -31,7 +31,7 @@ class Progress(Callback):
             title = f"{runner.loader_key} {runner.epoch_step}/{runner.num_epochs}"
             self._bar = tqdm(total=runner.loader_batch_len, initial=self._first, desc=title, leave=False)
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Every so many steps, shows loss, rate and speed."""
         done = runner.iteration + 1
         if not runner.engine.is_main_process or (done % self.every and done != runner.loader_batch_len):
@@ -49,12 +49,12 @@ class Progress(Callback):
             flush=True,
         )
 
-    def on_loader_end(self, runner: dl.IRunner) -> None:
+    def on_loader_end(self, runner: IRunner) -> None:
         """Closes the bar."""
         if self._bar is not None:
             self._bar.close()
 
-    def on_epoch_end(self, runner: dl.IRunner) -> None:
+    def on_epoch_end(self, runner: IRunner) -> None:
         """One line an epoch."""
         if not runner.engine.is_main_process:
             return
@@ -65,7 +65,7 @@ class Progress(Callback):
                 parts.append(f"{loader}: {' '.join(shown)}")
         print(f"epoch {runner.epoch_step}/{runner.num_epochs} | {' | '.join(parts)}", flush=True)
 
-    def on_exception(self, runner: dl.IRunner) -> None:
+    def on_exception(self, runner: IRunner) -> None:
         """Leaves the terminal clean."""
         if getattr(self, "_bar", None) is not None:
             self._bar.close()

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 from torch import nn
 
 from semseg_ref.errors import OptionError, did_you_mean
@@ -50,7 +50,7 @@ class SyncBNConversion(Callback):
             raise OptionError(f"backend: unknown backend '{backend}'{did_you_mean(str(backend), BACKENDS)}")
         self.backend = backend
 
-    def convert_model(self, model: nn.Module, runner: dl.IRunner) -> nn.Module:
+    def convert_model(self, model: nn.Module, runner: IRunner) -> nn.Module:
         """Called by the runner on the bare network."""
         if runner.engine.num_processes == 1 or runner.engine.device.type != "cuda":
             return model

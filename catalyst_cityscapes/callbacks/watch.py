@@ -5,8 +5,8 @@ from collections import deque
 from typing import Literal
 
 import torch
-from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.runner import IRunner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -37,7 +37,7 @@ def dead_channels(network: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (dead, len(layers[name])) for name, dead in zip(layers, counts, strict=True) if dead}
 
 
-def batch_files(runner: dl.IRunner, step: int) -> list[str]:
+def batch_files(runner: IRunner, step: int) -> list[str]:
     """Image files of this process's batch at a step of the epoch, counted from 0."""
     loader = runner.train_loader
     indices = loader.sampler.order[step * loader.batch_size : (step + 1) * loader.batch_size]
@@ -73,18 +73,18 @@ class Watch(Callback):
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._first, self._rows = 0, []
 
-    def on_loader_start(self, runner: dl.IRunner) -> None:
+    def on_loader_start(self, runner: IRunner) -> None:
         """Starts a new list of losses; in validation the last training step stays known."""
         if runner.is_train_loader:
             self._first, self._rows = runner.iteration + 1, []
         self._buffers = list(runner.network.buffers()) if runner.is_train_loader else []
 
-    def on_batch_start(self, runner: dl.IRunner) -> None:
+    def on_batch_start(self, runner: IRunner) -> None:
         """Keeps the batch statistics, where a batch may be left out."""
         if runner.is_train_loader and self.on_nan == "skip":
             self._kept = [buffer.clone() for buffer in self._buffers]
 
-    def on_batch_end(self, runner: dl.IRunner) -> None:
+    def on_batch_end(self, runner: IRunner) -> None:
         """Notes the loss, and whether any pixel has a label."""
         if not runner.is_train_loader:
             return
@@ -97,7 +97,7 @@ class Watch(Callback):
         if len(self._rows) == self.every:
             self._look(runner)
 
-    def _skip_if_bad(self, runner: dl.IRunner, bad: torch.Tensor) -> None:
+    def _skip_if_bad(self, runner: IRunner, bad: torch.Tensor) -> None:
         count = bad.double()
         runner.engine.sum_reduce(count)
         runner.skip_batch = bool(count)
@@ -105,7 +105,7 @@ class Watch(Callback):
             for buffer, kept in zip(self._buffers, self._kept, strict=True):
                 buffer.copy_(kept)
 
-    def prepare_checkpoint(self, runner: dl.IRunner) -> None:
+    def prepare_checkpoint(self, runner: IRunner) -> None:
         """Looks at the losses and the weights before they are written."""
         self._look(runner)
         tensors = [t for t in runner.network.state_dict().values() if t.is_floating_point()]
@@ -114,7 +114,7 @@ class Watch(Callback):
         if bool(bad):
             self._stop(runner, self._first - 1, "the weights or batch statistics hold values that are no numbers")
 
-    def on_loader_end(self, runner: dl.IRunner) -> None:
+    def on_loader_end(self, runner: IRunner) -> None:
         """Looks at the rest of the losses, the batch norm layers and the classes."""
         if not runner.is_train_loader:
             return
@@ -130,7 +130,7 @@ class Watch(Callback):
             if missing:
                 self._warn("classes", runner, f"no training label of class {', '.join(shown)} in the whole epoch")
 
-    def _look(self, runner: dl.IRunner) -> None:
+    def _look(self, runner: IRunner) -> None:
         if not self._rows:
             return
         table = torch.stack(self._rows)
@@ -148,7 +148,7 @@ class Watch(Callback):
             else:
                 self._watch_spike(runner, step, loss)
 
-    def _watch_spike(self, runner: dl.IRunner, step: int, loss: float) -> None:
+    def _watch_spike(self, runner: IRunner, step: int, loss: float) -> None:
         if len(self._recent) >= ENOUGH and "spike" not in self._warned:
             median = statistics.median(self._recent)
             if loss > self.spike_factor * median:
@@ -157,16 +157,16 @@ class Watch(Callback):
         self._recent.append(loss)
 
     @staticmethod
-    def _files(runner: dl.IRunner, step: int) -> str:
+    def _files(runner: IRunner, step: int) -> str:
         return ", ".join(batch_files(runner, step))
 
-    def _warn(self, kind: str, runner: dl.IRunner, text: str, step: int | None = None) -> None:
+    def _warn(self, kind: str, runner: IRunner, text: str, step: int | None = None) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             place = "" if step is None else f" step {step + 1}"
             warn(f"epoch {runner.epoch_step}{place}: {text} (told once)")
 
-    def _stop(self, runner: dl.IRunner, step: int, what: str) -> None:
+    def _stop(self, runner: IRunner, step: int, what: str) -> None:
         engine = runner.engine
         parts = runner.agreement.gather(self._files(runner, step), engine.is_main_process, engine.num_processes)
         good, _ = newest_intact(resumable(runner.logdir / "model")) if engine.is_main_process else (None, [])

@@ -1,37 +1,47 @@
-"""`catalyst-dl`: one module a subcommand. Bad input is one line on stderr and exit code 2; a run that had to stop has a
-code of its own."""
+"""`catalyst-dl`: one module a subcommand, imported when it is called; what it works with is imported when it works.
+
+So --help and a mistake are answered before torch is there. Bad input is one line on stderr and exit code 2; a run that
+had to stop has a code of its own.
+"""
 
 import errno
 import importlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from catalyst_cityscapes import __version__
 from catalyst_cityscapes.notices import is_main
 from semseg_ref.errors import InputError, LostProcessError, RunStopError, did_you_mean, one_line, printable
 from semseg_ref.unpickling import no_pickled_code
 
+COMPLETION = "_CATALYST_DL_COMPLETE"
+"""Set by the shell when it completes a command line."""
+
 COMMANDS = {
-    "prepare": "catalyst_cityscapes.cli.prepare",
-    "browse": "catalyst_cityscapes.cli.browse",
-    "lint": "catalyst_cityscapes.cli.lint",
-    "run": "catalyst_cityscapes.cli.run",
-    "test": "catalyst_cityscapes.cli.test",
-    "evaluate": "catalyst_cityscapes.cli.evaluate",
-    "scores": "catalyst_cityscapes.cli.scores",
-    "diff": "catalyst_cityscapes.cli.diff",
-    "ab": "catalyst_cityscapes.cli.ab",
-    "ladder": "catalyst_cityscapes.cli.ladder",
-    "submit": "catalyst_cityscapes.cli.submit",
-    "weights": "catalyst_cityscapes.cli.weights",
-    "demo": "catalyst_cityscapes.cli.demo",
-    "report": "catalyst_cityscapes.cli.report",
-    "bench": "catalyst_cityscapes.cli.bench",
+    "prepare": "Prepare a data set for training, or check a prepared one",
+    "browse": "Draw the first training samples of an epoch, augmented",
+    "lint": "Measure what a recipe does, and say what is wrong with it",
+    "run": "Train a recipe",
+    "test": "Score a checkpoint",
+    "evaluate": "Score predictions with cityscapesScripts",
+    "scores": "Put score files side by side",
+    "diff": "Compare what two recipes do",
+    "ab": "Which overlay changes the score?",
+    "ladder": "Which component makes the gap between two recipes?",
+    "submit": "Write the test server's zip file",
+    "weights": "Inspect, convert and verify weight files",
+    "demo": "Predict images, folders and videos",
+    "report": "Write a run's report as one HTML file that works offline",
+    "bench": "Time ours against the control arm",
 }
-"""Subcommand -> module with a command of the same name."""
+"""Subcommand -> how its help begins, so that the list imports none. Its module below this one has the same name."""
 
 
 @contextmanager
@@ -64,6 +74,18 @@ def _exit_in_one_line() -> Iterator[None]:
     sys.exit(code)
 
 
+def _take_back_signals() -> None:
+    """SIGTERM ends and children's exit codes can be read, whatever the caller ignores.
+
+    Both are inherited: with SIGCHLD ignored, a child that failed would look like one that succeeded. SIGINT and SIGHUP
+    stay ignored where they are: that is how `nohup` and a script's `&` protect a command from its terminal.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+
+
 class InputErrorGroup(click.Group):
     """Turns bad arguments and an `InputError` of a subcommand into one line and exit code 2.
 
@@ -77,8 +99,15 @@ class InputErrorGroup(click.Group):
         with _exit_in_one_line():
             return super().make_context(info_name, args, *others, **extra)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Runs the program, or answers the shell that asks what may come next."""
+        if COMPLETION in os.environ:
+            importlib.import_module("catalyst_cityscapes.cli.completion")
+        return super().main(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         """Runs the subcommand; nothing that it loads may run pickled code."""
+        _take_back_signals()
         with _exit_in_one_line(), no_pickled_code():
             return super().invoke(ctx)
 
@@ -86,18 +115,25 @@ class InputErrorGroup(click.Group):
         """Subcommands in the order of a project's life."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        """Imports a subcommand's module only when it is asked for: torch takes seconds.
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Imports a subcommand's module only when it is asked for.
 
         Raises:
-            InputError: there is no such subcommand.
+            InputError: there is no such subcommand; while a shell completes, that is None.
         """
         if name not in COMMANDS:
+            if ctx.resilient_parsing:
+                return None
             raise InputError(f"no command '{name}'{did_you_mean(name, COMMANDS)}")
-        return getattr(importlib.import_module(COMMANDS[name]), name)
+        return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=InputErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="catalyst-cityscapes", prog_name="catalyst-dl")
+@click.version_option(__version__, prog_name="catalyst-dl")
 def main() -> None:
     """Train and score PSPNet recipes through Catalyst, strictly comparable to the official semseg numbers."""

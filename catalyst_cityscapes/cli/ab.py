@@ -5,17 +5,15 @@ from typing import Any
 
 import click
 
-from catalyst_cityscapes.cli.lab_run import LabOptions, existing_lab, lab_options, report, run_lab
-from catalyst_cityscapes.lab.arms import build_arms
-from catalyst_cityscapes.lab.plan import Plan, read_plan
-from catalyst_cityscapes.recipe.loading import CONFIGS, find_config
+from catalyst_cityscapes.cli.arguments import complete_recipe
+from catalyst_cityscapes.cli.lab_options import LabOptions, existing_lab, lab_options
 from semseg_ref.errors import InputError
 
 KIND = "ab"
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="BASE [KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="BASE [KEY=VALUE]...", shell_complete=complete_recipe)
 @click.option(
     "--arm",
     "arms",
@@ -23,7 +21,14 @@ KIND = "ab"
     metavar="NAME=OVERLAY,...",
     help="An arm: the base with these overlays and KEY=VALUE settings, in order; more --arm may follow.",
 )
-@click.option("--overlay", "overlays", multiple=True, metavar="FILE", help="Overlay for every arm, the base included.")
+@click.option(
+    "--overlay",
+    "overlays",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=complete_recipe,
+    help="Overlay for every arm, the base included.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting for every arm, the base included.")
 @click.option("--trust", "trusted", multiple=True, metavar="PACKAGE", help="Allow _target_ from this package too.")
 @lab_options
@@ -51,6 +56,9 @@ def ab(
     if len(files) > 1:
         raise InputError(f"{files[1]}: one BASE only; overlays follow --arm NAME= or, for every arm, --overlay")
     if given.report_only:
+        from catalyst_cityscapes.cli.lab_run import report
+        from catalyst_cityscapes.lab.plan import read_plan
+
         default = _default_folder(files[0]) if files else None
         folder = existing_lab(given.folder, default, KIND)
         kind = read_plan(folder).kind
@@ -62,12 +70,19 @@ def ab(
         return
     if not files:
         raise InputError("no BASE: which recipe? e.g. catalyst-dl ab toy/pspnet50 --arm head_lr=swap/head_lr --seeds 3")
+    from catalyst_cityscapes.lab.arms import build_arms
+
     made = build_arms(files[0], arms, overlays, assignments, trusted)
     folder = Path(given.folder) if given.folder else _default_folder(files[0])
+    from catalyst_cityscapes.cli.lab_run import run_lab
+    from catalyst_cityscapes.lab.plan import Plan
+
     run_lab(Plan(folder, made, given.seed_numbers(), trusted, kind=KIND), given)
 
 
 def _default_folder(base: str) -> Path:
+    from catalyst_cityscapes.recipe.loading import CONFIGS, find_config
+
     path = find_config(base).resolve()
     shipped = path.relative_to(CONFIGS) if path.is_relative_to(CONFIGS) else Path(path.name)
     return Path("exp") / f"{'_'.join(shipped.with_suffix('').parts)}_lab"

@@ -5,13 +5,29 @@ from pathlib import Path
 
 import click
 
+from catalyst_cityscapes.recipe.places import shipped_configs
 from semseg_ref.errors import InputError
-from semseg_ref.evaluation import create_folder
+
+LADDERS = "ladders/"
+
+
+def complete_recipe(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell proposes for a recipe or an overlay: shipped ones, and the YAML files of the working folder."""
+    shipped = [name.removesuffix(".yml") for name in shipped_configs() if not name.startswith(LADDERS)]
+    files = [str(path) for path in sorted(Path().glob("*.y*ml"))]
+    return [name for name in (*shipped, *files) if name.startswith(incomplete)]
+
+
+def complete_ladder(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell proposes for a ladder: the shipped ones."""
+    shipped = [name.removesuffix(".yml") for name in shipped_configs() if name.startswith(LADDERS)]
+    return [name for name in shipped if name.startswith(incomplete)]
 
 
 def recipe_arguments(command: Callable) -> Callable:
     """Adds `--config A [B ...]`, `--set key=value [...]` and `--trust PACKAGE`."""
-    return click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]...")(recipe_options(command))
+    words = click.argument("more", nargs=-1, metavar="[CONFIG | KEY=VALUE]...", shell_complete=complete_recipe)
+    return words(recipe_options(command))
 
 
 def recipe_options(command: Callable) -> Callable:
@@ -37,6 +53,7 @@ def recipe_options(command: Callable) -> Callable:
             "configs",
             multiple=True,
             metavar="FILE",
+            shell_complete=complete_recipe,
             help="Recipe file, or the name of a shipped one; later files overlay earlier ones.",
         ),
     ]
@@ -72,5 +89,7 @@ def output_file(name: str, suffix: str) -> Path:
         )
     if path.suffix.lower() != suffix:
         raise InputError(f"--output {name}: expected a name that ends in {suffix}")
+    from semseg_ref.evaluation import create_folder
+
     create_folder(path.parent)
     return path

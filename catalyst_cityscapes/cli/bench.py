@@ -1,22 +1,21 @@
 """`catalyst-dl bench`: how fast this machine is with this project, beside the control arm."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import cv2
-import torch
 
-from catalyst_cityscapes.bench.data import time_data_path
-from catalyst_cityscapes.bench.step import ARMS, Size, step_rows
-from catalyst_cityscapes.bench.tester import PARTS
-from catalyst_cityscapes.bench.turns import Row, environment, write_rows
-from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+from catalyst_cityscapes.bench import STEP_ARMS, TESTER_PARTS
 from semseg_ref.errors import InputError, did_you_mean
-from semseg_ref.evaluation import create_folder
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.bench.turns import Row
 
 
 @click.group()
@@ -79,15 +78,17 @@ def data(turns: int, output: str, folder: str | None, **size: int) -> None:
 @click.option("--crop", type=click.IntRange(min=33), default=97, show_default=True)
 @click.option("--batch", type=click.IntRange(min=2), default=4, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Steps a turn.")
-@click.option("--arm", "arms", multiple=True, metavar="NAME", help=f"Only these of: {', '.join(ARMS)}.")
+@click.option("--arm", "arms", multiple=True, metavar="NAME", help=f"Only these of: {', '.join(STEP_ARMS)}.")
 def step(
     turns: int, output: str, threads: int, layers: str, crop: int, batch: int, steps: int, arms: tuple[str, ...]
 ) -> None:
     """A training step: the cost of loop and metric, and the engine's faster ways with their share of the peak rate."""
     for name in arms:
-        if name not in ARMS:
-            raise InputError(f"--arm {name}: no such arm{did_you_mean(name, ARMS)}")
-    chosen = {name: ARMS[name] for name in arms or ARMS}
+        if name not in STEP_ARMS:
+            raise InputError(f"--arm {name}: no such arm{did_you_mean(name, STEP_ARMS)}")
+    from catalyst_cityscapes.bench.step import Size, step_rows
+
+    chosen = {name: STEP_ARMS[name] for name in arms} if arms else None
     _set_threads(threads)
     _write(output, "step", threads, step_rows(Size(int(layers), crop, batch, steps), turns, chosen))
 
@@ -95,9 +96,11 @@ def step(
 @bench.command()
 @bench_options(turns=5)
 @threads_option
-@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these; default: all.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(TESTER_PARTS), help="Only these; default: all.")
 def tester(turns: int, output: str, threads: int, parts: tuple[str, ...]) -> None:
     """The multi-patch tester: outside the network, with it, as costs grow, and its memory."""
+    from catalyst_cityscapes.bench.tester import PARTS
+
     _set_threads(threads)
     for part in parts or PARTS:
         _write(output, f"tester_{part}", threads, PARTS[part](turns))
@@ -108,6 +111,9 @@ def tester(turns: int, output: str, threads: int, parts: tuple[str, ...]) -> Non
 @threads_option
 def all_parts(turns: int, output: str, threads: int) -> None:
     """Everything, at the default sizes: about a quarter of an hour on two cores."""
+    from catalyst_cityscapes.bench.step import Size, step_rows
+    from catalyst_cityscapes.bench.tester import PARTS
+
     _set_threads(threads)
     _write(output, "data", 1, _data_rows(turns, None))
     _write(output, "step", threads, step_rows(Size(), turns))
@@ -124,6 +130,10 @@ def _data_rows(
     width: int = 2048,
     crop: int = 713,
 ) -> Iterator[Row]:
+    from catalyst_cityscapes.bench.data import time_data_path
+    from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+    from semseg_ref.evaluation import create_folder
+
     with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:
         place = create_folder(folder) if folder else Path(temporary)
         timings = time_data_path(place, images, samples, turns, (height, width), (crop, crop), progress)
@@ -131,11 +141,20 @@ def _data_rows(
 
 
 def _set_threads(threads: int) -> None:
+    import cv2
+    import torch
+
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 
 
 def _write(output: str, name: str, threads: int, rows: Iterator[Row]) -> None:
+    import cv2
+    import torch
+
+    from catalyst_cityscapes.bench.turns import environment, write_rows
+    from semseg_ref.evaluation import create_folder
+
     folder = create_folder(output)
     about = {"date": date.today().isoformat(), "torch": torch.__version__, "opencv": cv2.__version__}
     found = []

@@ -1,17 +1,17 @@
 """`catalyst-dl browse`: a sheet of what the network really sees."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
-import numpy as np
-from PIL import Image
 
 from catalyst_cityscapes.cli.arguments import output_file, recipe_arguments, split_arguments
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
-from catalyst_cityscapes.report.drawing import class_entries, contact_sheet
-from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
-from catalyst_cityscapes.training_set import data_streams
-from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.errors import InputError, printable
-from semseg_ref.evaluation import replace_atomically
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.recipe.schema import Recipe
 
 
 @click.command()
@@ -39,11 +39,25 @@ def browse(
     files, assignments = split_arguments(configs, settings, more)
     if not files:
         raise InputError("no recipe: give --config FILE, e.g. --config toy/pspnet50")
-    path = output_file(output, ".png")
+    from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+
     recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    _draw(recipe, trusted, count, epoch, output_file(output, ".png"), originals)
+
+
+def _draw(recipe: Recipe, trusted: tuple[str, ...], count: int, epoch: int, path: Path, originals: bool) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from catalyst_cityscapes.report.drawing import class_entries, contact_sheet
+    from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
+    from catalyst_cityscapes.training_set import data_streams
+    from semseg_ref.catalog import load_colors, load_names
+    from semseg_ref.evaluation import replace_atomically
+
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-    normalised_by = normalisation(recipe.augmentation, trusted)
+    normalised_by = normalisation(recipe.augmentation)
     samples = seen_samples(recipe, epoch, count)
     cells, present = [], set()
     for sample in samples:

@@ -1,27 +1,24 @@
 """`catalyst-dl demo`: a checkpoint's predictions for images, folders and videos."""
 
+from __future__ import annotations
+
 import time
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-from PIL import Image
 
 from catalyst_cityscapes.cli.arguments import recipe_options
-from catalyst_cityscapes.cli.test import build_for_test, chosen_checkpoint, newest_run
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
-from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
-from catalyst_cityscapes.report.media import Medium, VideoReader, VideoWriter, find_media
-from catalyst_cityscapes.report.picture import colorize
-from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.dataset import read_image
+from catalyst_cityscapes.cli.run_folders import chosen_checkpoint, newest_run
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from semseg_ref.errors import InputError, printable
-from semseg_ref.evaluation import create_folder, replace_atomically
-from semseg_ref.protocol import Protocol
-from semseg_ref.tester import save_prediction
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.report.demonstration import Demonstrator
+    from catalyst_cityscapes.report.media import Medium
+    from semseg_ref.protocol import Protocol
 
 
 @click.command()
@@ -59,20 +56,29 @@ def demo(
         raise InputError("--run and --config: give one of them")
     if configs and checkpoint is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
+    from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+    from catalyst_cityscapes.recipe.protocols import protocol_value
+    from catalyst_cityscapes.report.media import find_media
+
     media = find_media(inputs, Path(output))
     folder = None if configs else Path(run_folder) if run_folder else newest_run(Path("exp"))
     recipe = resolve_recipe(load_layers(configs or [str(folder / RECIPE_FILE)], settings), trusted)
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
+    from catalyst_cityscapes.cli.test.scoring import build_for_test
+    from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
+    from semseg_ref.catalog import load_colors, load_names
+    from semseg_ref.evaluation import create_folder
+
     names = load_names(recipe.data.names, recipe.data.classes)
     colors = load_colors(recipe.data.colors, recipe.data.classes)
     network, epoch = build_for_test(recipe, path, device)
     section = recipe.protocol
 
     def protocol_of(height: int, width: int) -> Protocol:
-        test_protocol = section.value((height, width))
+        test_protocol = protocol_value(recipe, (height, width))
         return one_window(test_protocol, height, width) if window else test_protocol
 
-    fixed = "fitted to each picture" if section.is_open else section.value().hash
+    fixed = "fitted to each picture" if section.is_open else protocol_value(recipe).hash
     how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
     click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}"))
     demonstrator = Demonstrator(network, protocol_of, names, colors)
@@ -91,6 +97,13 @@ def _beside(stem: Path, ending: str) -> Path:
 
 
 def _predict_image(demonstrator: Demonstrator, medium: Medium, stem: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from semseg_ref.dataset import read_image
+    from semseg_ref.evaluation import replace_atomically
+    from semseg_ref.tester import save_prediction
+
     image = read_image(medium.path)
     start = time.perf_counter()
     prediction = demonstrator.predict(image)
@@ -104,6 +117,9 @@ def _predict_image(demonstrator: Demonstrator, medium: Medium, stem: Path) -> No
 
 
 def _predict_video(demonstrator: Demonstrator, medium: Medium, stem: Path, frames: int | None) -> None:
+    from catalyst_cityscapes.report.media import VideoReader, VideoWriter
+    from catalyst_cityscapes.report.picture import colorize
+
     reader = VideoReader(medium.path)
     wanted = min(frames or reader.announced, reader.announced or frames or 0)
     start = time.perf_counter()

@@ -1,33 +1,24 @@
 """`catalyst-dl diff`: what two recipes do differently, in measured effects."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from catalyst_cityscapes.lab.arms import SETTING
-from catalyst_cityscapes.lab.difference.comparison import compare
-from catalyst_cityscapes.lab.difference.picture import draw_comparison
-from catalyst_cityscapes.lab.difference.sides import side_recipe, split_side
-from catalyst_cityscapes.lab.difference.subject import (
-    Subject,
-    assumed_data,
-    default_counts,
-    default_processes,
-    measure_subject,
-    missing_data,
-)
-from catalyst_cityscapes.lab.difference.table import print_comparison
-from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.dataset import make_dataset, read_image
+from catalyst_cityscapes.cli.arguments import complete_recipe
 from semseg_ref.errors import InputError, printable
-from semseg_ref.evaluation import create_folder, replace_atomically
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.recipe.schema import Recipe
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", shell_complete=complete_recipe)
+@click.argument("b", metavar="B", shell_complete=complete_recipe)
 @click.argument("more", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set one value of both recipes; more may follow."
@@ -62,6 +53,9 @@ def diff(
 
     The table is sorted by how far apart the effects are; docs/diff.md says what the distances mean.
     """
+    from catalyst_cityscapes.lab.arms import SETTING
+    from catalyst_cityscapes.lab.difference.sides import side_recipe, split_side
+
     if SETTING.match(b) and not Path(b).is_file():
         raise InputError(f"{b}: a setting where the second recipe should be; {a}+{b} is {a} with it")
     words = [word for word in more if "=" not in word]
@@ -75,6 +69,14 @@ def diff(
     assignments = [*settings, *more]
     sides = [(a, split_side(a)), ("+".join(split_side(b, a)), split_side(b, a))]
     recipes = [side_recipe(parts, assignments, trusted) for _, parts in sides]
+    from catalyst_cityscapes.lab.difference.comparison import compare
+    from catalyst_cityscapes.lab.difference.subject import (
+        assumed_data,
+        default_counts,
+        default_processes,
+        measure_subject,
+    )
+
     processes = processes or default_processes(*recipes)
     reason = _no_data_reason(recipes, no_data)
     if reason:
@@ -82,7 +84,7 @@ def diff(
     assumed = assumed_data(recipes[0]) if reason else None
     pixels = [_pixels(recipe) if assumed is None else _area(assumed.image_size) for recipe in recipes]
     counts = default_counts(*pixels)
-    measured: list[Subject] = []
+    measured = []
     for (name, _), recipe in zip(sides, recipes, strict=True):
         click.echo(printable(f"measuring {name}"), err=True)
         measured.append(measure_subject(name, recipe, processes, draws or counts[0], samples or counts[1], assumed))
@@ -92,10 +94,16 @@ def diff(
         if json_file == "-":
             sys.stdout.write(text)
         else:
+            from semseg_ref.evaluation import replace_atomically
+
             replace_atomically(Path(json_file), lambda file: file.write(text.encode()))
     if picture is not None:
+        from catalyst_cityscapes.lab.difference.picture import draw_comparison
+
         draw_comparison(comparison, Path(picture))
     if json_file != "-":
+        from catalyst_cityscapes.lab.difference.table import print_comparison
+
         print_comparison(comparison, show_all)
         for name in (json_file, picture):
             if name is not None:
@@ -103,6 +111,8 @@ def diff(
 
 
 def _check_output(option: str, name: str, suffix: str) -> None:
+    from semseg_ref.evaluation import create_folder
+
     path = Path(name)
     if path.is_dir() or path.suffix.lower() != suffix:
         raise InputError(f"{option} {name}: expected the name of a {suffix} file")
@@ -110,6 +120,8 @@ def _check_output(option: str, name: str, suffix: str) -> None:
 
 
 def _no_data_reason(recipes: list[Recipe], no_data: bool) -> str | None:
+    from catalyst_cityscapes.lab.difference.subject import assumed_data, missing_data
+
     found = None if no_data else next(filter(None, map(missing_data, recipes)), None)
     if not no_data and found is None:
         return None
@@ -123,6 +135,8 @@ def _no_data_reason(recipes: list[Recipe], no_data: bool) -> str | None:
 
 
 def _pixels(recipe: Recipe) -> int:
+    from semseg_ref.dataset import make_dataset, read_image
+
     first = make_dataset("train", recipe.data.root, recipe.data.train_list)[0][0]
     return _area(read_image(first).shape[:2])
 

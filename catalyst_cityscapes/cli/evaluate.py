@@ -1,27 +1,20 @@
 """`catalyst-dl evaluate`: the official Cityscapes score of predictions, beside our own."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
-from catalyst_cityscapes.cli.test import newest_run
-from catalyst_cityscapes.report.official_table import print_comparison
-from catalyst_cityscapes.scoring.comparison import Comparison, compare, to_json
-from catalyst_cityscapes.scoring.predictions import (
-    check_run_folder,
-    data_of_run,
-    find_ground_truth,
-    match_predictions,
-    newest_predictions,
-    predictions_in,
-)
+from catalyst_cityscapes.cli.run_folders import newest_run
 from semseg_ref.errors import InputError, OptionError, printable
-from semseg_ref.evaluation import replace_atomically
 from semseg_ref.protocol import Protocol, meaning
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.scoring.comparison import Comparison
 
 SCORE_FILE = "score.json"
 
@@ -49,6 +42,15 @@ def evaluate(
     """
     if run_folder and predictions:
         raise InputError("--run and --predictions: give one of them")
+    from catalyst_cityscapes.scoring.predictions import (
+        check_run_folder,
+        data_of_run,
+        find_ground_truth,
+        match_predictions,
+        newest_predictions,
+        predictions_in,
+    )
+
     if predictions:
         gray = predictions_in(Path(predictions))
     else:
@@ -71,6 +73,9 @@ def evaluate(
     def progress(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
             click.echo(f"cityscapesScripts {done}/{total}")
+
+    from catalyst_cityscapes.report.official_table import print_comparison
+    from catalyst_cityscapes.scoring.comparison import compare, to_json
 
     comparison = compare(pairs, folder / "label_ids", instances, progress)
     score = _score_beside(gray)
@@ -120,6 +125,10 @@ def _official_protocol(score: dict[str, Any], path: Path) -> dict[str, Any] | No
 
 
 def _write(folder: Path, content: dict[str, Any], comparison: Comparison) -> None:
+    import numpy as np
+
+    from semseg_ref.evaluation import replace_atomically
+
     arrays = {"matrices": comparison.counts.matrices, "images": comparison.images, "names": comparison.names}
     replace_atomically(folder / "official.npz", lambda file: np.savez_compressed(file, **arrays))
     replace_atomically(folder / "official.txt", lambda file: file.write(comparison.scores.text.encode()))
@@ -128,6 +137,8 @@ def _write(folder: Path, content: dict[str, Any], comparison: Comparison) -> Non
 
 
 def _notes(comparison: Comparison, score: dict[str, Any], frames: int) -> list[str]:
+    import numpy as np
+
     notes = []
     if len(comparison.images) < frames:
         notes.append(f"only {len(comparison.images)} of {frames} frames: no official score of this split")

@@ -1,31 +1,32 @@
 """`catalyst-dl ladder`: which of the components between two recipes makes the difference in score."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from rich.markup import escape
-from rich.table import Table
 
-from catalyst_cityscapes.cli.lab_run import LabOptions, existing_lab, lab_options, report, run_lab
-from catalyst_cityscapes.lab.analysis import Analysis
-from catalyst_cityscapes.lab.arms import SETTING, split_layers
-from catalyst_cityscapes.lab.components import differences_of
-from catalyst_cityscapes.lab.ladder import DESIGNS, KIND, Ladder, Roles, automatic_ladder, check_designs, ladder_arms
-from catalyst_cityscapes.lab.ladder_file import read_ladder, recipe_of_parts
-from catalyst_cityscapes.lab.ladder_report import PICTURE, ladder_section, print_ladder, write_ladder
-from catalyst_cityscapes.lab.plan import Plan
-from catalyst_cityscapes.lab.results import LabResults
-from catalyst_cityscapes.lab.waterfall import measure
-from catalyst_cityscapes.report.terminal import open_console
+from catalyst_cityscapes.cli.arguments import complete_ladder, complete_recipe
+from catalyst_cityscapes.cli.lab_options import LabOptions, existing_lab, lab_options
+from catalyst_cityscapes.lab import DESIGNS
 from semseg_ref.errors import InputError
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.lab.analysis import Analysis
+    from catalyst_cityscapes.lab.ladder import Ladder, Roles
+    from catalyst_cityscapes.lab.results import LabResults
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[FROM TO] [KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[FROM TO] [KEY=VALUE]...", shell_complete=complete_recipe)
 @click.option(
-    "--plan", "plan_file", metavar="FILE", help="Ladder file with components by hand, instead of FROM and TO."
+    "--plan",
+    "plan_file",
+    metavar="FILE",
+    shell_complete=complete_ladder,
+    help="Ladder file with components by hand, instead of FROM and TO.",
 )
 @click.option(
     "--design",
@@ -56,11 +57,16 @@ def ladder(
     whole difference is the interactions. Recipes that give the same numbers are trained once. A lab that was stopped
     goes on with the same command.
     """
+    from catalyst_cityscapes.lab.arms import SETTING
+    from catalyst_cityscapes.lab.ladder import KIND, check_designs, ladder_arms
+
     given = LabOptions(**options)
     files = [word for word in words if not SETTING.match(word)]
     assignments = (*settings, *(word for word in words if SETTING.match(word)))
     designs = check_designs([part.strip() for part in design.split(",") if part.strip()])
     if given.report_only:
+        from catalyst_cityscapes.cli.lab_run import report
+
         report(existing_lab(given.folder, _default_folder(files, plan_file), KIND), report_ladder)
         return
     made = _ladder(files, plan_file, assignments, trusted)
@@ -70,10 +76,18 @@ def ladder(
     seeds = given.seeds if asked or made.seeds is None else made.seeds
     numbers = tuple(range(given.first_seed, given.first_seed + seeds))
     _print_components(roles, len(numbers))
+    from catalyst_cityscapes.cli.lab_run import run_lab
+    from catalyst_cityscapes.lab.plan import Plan
+
     run_lab(Plan(folder, arms, numbers, trusted, kind=KIND, extra=roles.to_json()), given, report_ladder)
 
 
 def _ladder(files: list[str], plan_file: str | None, settings: tuple[str, ...], trusted: tuple[str, ...]) -> Ladder:
+    from catalyst_cityscapes.lab.arms import split_layers
+    from catalyst_cityscapes.lab.components import differences_of
+    from catalyst_cityscapes.lab.ladder import automatic_ladder
+    from catalyst_cityscapes.lab.ladder_file import read_ladder, recipe_of_parts
+
     if plan_file is not None:
         if files:
             raise InputError(f"{files[0]}: --plan names FROM and its components; give one or the other")
@@ -88,11 +102,18 @@ def _ladder(files: list[str], plan_file: str | None, settings: tuple[str, ...], 
 
 
 def _default_folder(files: list[str], plan_file: str | None) -> Path | None:
+    from catalyst_cityscapes.lab.arms import split_layers
+
     names = [Path(split_layers(file)[0]).stem for file in files] if plan_file is None else [Path(plan_file).stem]
     return Path("exp") / f"{'_to_'.join(names)}_ladder" if names else None
 
 
 def _print_components(roles: Roles, seeds: int) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from catalyst_cityscapes.report.terminal import open_console
+
     table = Table(title=f"{len(roles.rungs)} components, {len(roles.arms())} arms x {seeds} seeds")
     for name in ("component", "what it is"):
         table.add_column(name, overflow="fold")
@@ -116,6 +137,10 @@ def _cost(arm: str | None, own: str) -> str:
 
 def report_ladder(results: LabResults, analysis: Analysis) -> list[tuple[str, Any]]:
     """Prints a ladder and writes its files; returns its section of the lab's page."""
+    from catalyst_cityscapes.lab.ladder import Roles
+    from catalyst_cityscapes.lab.ladder_report import PICTURE, ladder_section, print_ladder, write_ladder
+    from catalyst_cityscapes.lab.waterfall import measure
+
     found = measure(results)
     print_ladder(found)
     notes = Roles.from_json(results.extra).notes

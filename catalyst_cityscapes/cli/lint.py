@@ -1,18 +1,19 @@
 """`catalyst-dl lint`: what is wrong with a recipe, measured before it is trained."""
 
+from __future__ import annotations
+
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments
-from catalyst_cityscapes.lab.lint.report import DRAWS, SAMPLES
-from catalyst_cityscapes.lab.lint.report import lint as lint_recipe
-from catalyst_cityscapes.lab.lint.table import check_ids
-from catalyst_cityscapes.lab.lint.terminal import print_report, print_rules
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes.lab.lint import DRAWS, SAMPLES
 from semseg_ref.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_WIDTH = 120
 
@@ -56,21 +57,36 @@ def lint(
     read, the network takes one step without data. Nothing is trained. Exit code: 0 with notes at most, 1 with
     warnings, 3 with errors, 2 for a recipe that cannot be read.
     """
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if list_rules:
-        print_rules(console)
+        from catalyst_cityscapes.lab.lint.terminal import print_rules
+
+        print_rules(_console())
         return
-    check_ids(allow)
+    if allow:
+        from catalyst_cityscapes.lab.lint.table import check_ids
+
+        check_ids(allow)
     files = [*configs, *(word for word in more if "=" not in word)]
     assignments = [*settings, *(word for word in more if "=" in word)]
     if not files:
         raise InputError(
             "no recipe: give one, e.g. catalyst-dl lint toy/pspnet50 (shipped: catalyst_cityscapes/configs)"
         )
+    from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+
     recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    from catalyst_cityscapes.lab.lint.report import lint as lint_recipe
+    from catalyst_cityscapes.lab.lint.terminal import print_report
+
     report = lint_recipe(recipe, processes, draws, samples, not no_data, allow)
     if as_json:
         click.echo(json.dumps(report.to_json(strict), indent=1))
     else:
-        print_report(report, console)
+        print_report(report, _console())
     sys.exit(report.exit_code(strict))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)

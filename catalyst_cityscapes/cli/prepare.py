@@ -1,14 +1,17 @@
 """`catalyst-dl prepare`: from a downloaded data set to labels in train ids, lists and a manifest."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from catalyst_cityscapes.data.preparation import Manifest, Outcome, available_cpus, check_dataset, check_folder
-from catalyst_cityscapes.data.preparation import prepare as prepare_dataset
-from catalyst_cityscapes.data.preparation.progress_display import shown_progress
 from semseg_ref.errors import DataError, InputError, printable
 from semseg_ref.prepared import MANIFEST
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.data.preparation import Manifest, Outcome
 
 SHOWN = 20
 
@@ -39,6 +42,10 @@ def prepare(
 
     A killed run goes on where it was: run the same command again.
     """
+    from catalyst_cityscapes.data.preparation import available_cpus, check_dataset
+    from catalyst_cityscapes.data.preparation import prepare as prepare_dataset
+    from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+
     check_dataset(dataset)
     workers = workers or available_cpus()
     default = Path("dataset") / dataset
@@ -59,6 +66,9 @@ def prepare(
 
 
 def _check(root: Path, dataset: str, workers: int) -> None:
+    from catalyst_cityscapes.data.preparation import check_folder
+    from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+
     with shown_progress() as progress:
         manifest, problems = check_folder(root, dataset, workers, progress)
     for problem in problems[:SHOWN]:

@@ -1,21 +1,19 @@
 """`catalyst-dl run`: trains a recipe."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from catalyst_cityscapes.checkpoint_folder import newest_intact, position_of, resumable
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
 from catalyst_cityscapes.notices import is_main, warn
 from catalyst_cityscapes.recipe import replaced_run
-from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_yaml, resolve_recipe
-from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import open_run_folder, refuse_existing_run, to_yaml
-from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
-from semseg_ref.arithmetic import deterministic_algorithms
-from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
-from semseg_ref.distributed import leave_processes
 from semseg_ref.errors import CheckpointError, InputError, printable
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.recipe.schema import Recipe
 
 
 @click.command()
@@ -55,20 +53,25 @@ def run(
         raise InputError(
             "no recipe: give --config FILE, e.g. --config toy/pspnet50 (shipped: catalyst_cityscapes/configs)"
         )
+    from catalyst_cityscapes.recipe.loading import find_config, load_layers, read_yaml, resolve_recipe
+    from catalyst_cityscapes.recipe.translation import is_official
+
     first = read_yaml(find_config(files[0]))
     if "runner" in first and "run" in first:
         from catalyst_cityscapes.cli.stock import run_stock
 
         _refuse(control=control, resume=bool(resume), show=show, overwrite=overwrite, allow_changed=bool(allow_changed))
         run_stock(files, assignments, trusted)
-        leave_processes()
+        _leave_processes()
         return
     if is_official(first):
         recipe = _official(files, assignments)
-        if is_main():
-            click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
     else:
         recipe = resolve_recipe(load_layers(files, assignments), trusted)
+    from catalyst_cityscapes.recipe.snapshot import refuse_existing_run, to_yaml
+
+    if is_official(first) and is_main():
+        click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
     if show:
         if not is_official(first):
             click.echo(to_yaml(recipe), nl=False)
@@ -81,6 +84,12 @@ def run(
         _run_control(recipe, resume_from)
     else:
         _run_catalyst(recipe, resume_from, allow_changed if resume_from else ())
+    _leave_processes()
+
+
+def _leave_processes() -> None:
+    from semseg_ref.distributed import leave_processes
+
     leave_processes()
 
 
@@ -95,6 +104,10 @@ def _official(files: list[str], assignments: list[str]) -> Recipe:
         raise InputError(
             f"{files[1]}: an official config takes no overlays; run --show, save the recipe, and overlay that"
         )
+    from catalyst_cityscapes.recipe.loading import find_config
+    from catalyst_cityscapes.recipe.translation import official_to_recipe
+    from semseg_ref.config import load_cfg_from_cfg_file, merge_cfg_from_list
+
     pairs = [part for assignment in assignments for part in assignment.split("=", 1)]
     path = find_config(files[0])
     cfg = merge_cfg_from_list(load_cfg_from_cfg_file(path), pairs)
@@ -114,6 +127,8 @@ def _resume_path(recipe: Recipe, resume: str | None, whole_epochs: bool) -> Path
 
 
 def _newest(logdir: Path, whole_epochs: bool) -> Path | None:
+    from catalyst_cityscapes.checkpoint_folder import newest_intact, position_of, resumable
+
     candidates = resumable(logdir / "model")
     if whole_epochs:
         candidates = [path for path in candidates if (position_of(path) or (0, 0))[1] == 0]
@@ -136,6 +151,7 @@ def _newest(logdir: Path, whole_epochs: bool) -> Path | None:
 
 def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str, ...]) -> None:
     from catalyst_cityscapes.engine import close_processes
+    from catalyst_cityscapes.recipe.snapshot import open_run_folder
     from catalyst_cityscapes.runner import SegmentationRunner
 
     runner = SegmentationRunner(recipe, resume, lambda: open_run_folder(recipe, resume), allow_changed)
@@ -152,6 +168,9 @@ def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str,
 
 
 def _run_control(recipe: Recipe, resume: Path | None) -> None:
+    from catalyst_cityscapes.recipe.snapshot import open_run_folder
+    from catalyst_cityscapes.recipe.translation import recipe_to_official
+    from semseg_ref.arithmetic import deterministic_algorithms
     from semseg_ref.distributed import start_processes, stop_processes
     from semseg_ref.train import run as train
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from catalyst_cityscapes.report.table import print_scores
 from semseg_ref.errors import InputError
 
 NEEDED = ("mIoU", "mAcc", "allAcc", "images", "protocol")
@@ -25,6 +24,8 @@ def scores(paths: tuple[str, ...]) -> None:
         if not found:
             raise InputError(f"{path}: no score.json here; catalyst-dl test writes one")
         files += found
+    from catalyst_cityscapes.report.table import print_scores
+
     print_scores([(str(file), read_score(file)) for file in dict.fromkeys(files)])
 
 

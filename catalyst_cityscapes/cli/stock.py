@@ -17,6 +17,7 @@ from catalyst_cityscapes.engine import close_processes, repair_stock_engines
 from catalyst_cityscapes.recipe.loading import UNREADABLE, find_config, overlay, read_yaml
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
+from catalyst_cityscapes.recipe.user_code import make_importable
 from semseg_ref.errors import CheckpointError, InputError, did_you_mean, printable
 
 SECTIONS = (
@@ -45,6 +46,7 @@ def run_stock(files: Sequence[str], settings: Sequence[str], trusted: Sequence[s
     """
     content = _merge(files, settings)
     name = files[0]
+    make_importable(trusted, (find_config(file).parent for file in files))
     _check(content, name, trusted)
     seed = (content.get("args") or {}).get("seed")
     if seed is not None:

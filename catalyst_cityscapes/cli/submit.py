@@ -4,13 +4,9 @@ from pathlib import Path
 
 import click
 
-from catalyst_cityscapes.cli.test import newest_run
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
-from catalyst_cityscapes.scoring.predictions import check_run_folder, data_of_run, newest_predictions, predictions_in
-from catalyst_cityscapes.scoring.submission import TEST_IMAGES, expected_submission, verify_submission, write_submission
-from semseg_ref.dataset import make_dataset
+from catalyst_cityscapes.cli.run_folders import newest_run
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from semseg_ref.errors import InputError, printable
-from semseg_ref.evaluation import file_sha256
 
 
 @click.command()
@@ -41,6 +37,21 @@ def submit(
     given = [option for option, value in sources.items() if value]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)}: give one of them")
+    from catalyst_cityscapes.scoring.predictions import (
+        check_run_folder,
+        data_of_run,
+        newest_predictions,
+        predictions_in,
+    )
+    from catalyst_cityscapes.scoring.submission import (
+        TEST_IMAGES,
+        expected_submission,
+        verify_submission,
+        write_submission,
+    )
+    from semseg_ref.dataset import make_dataset
+    from semseg_ref.evaluation import file_sha256
+
     source = predictions or label_ids or verify
     run = check_run_folder(Path(run_folder)) if run_folder else _run_above(source)
     if list_file is None or root is None:

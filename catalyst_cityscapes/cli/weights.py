@@ -1,20 +1,17 @@
 """`catalyst-dl weights`: what a weight file is, whether it fits a recipe, and the same weights in another form."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
-from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.weights import (
-    FORMS,
-    check_sha256,
-    convert,
-    fit_recipe,
-    read_weight_file,
-    recipe_network,
-    verify,
-)
+from catalyst_cityscapes.weights import FORMS
 from semseg_ref.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from catalyst_cityscapes.recipe.schema import Recipe
 
 RecipeWords = tuple[str, ...]
 
@@ -32,6 +29,8 @@ def inspect_command(
     file: str, configs: RecipeWords, settings: RecipeWords, more: RecipeWords, trusted: RecipeWords, show_all: bool
 ) -> None:
     """What FILE is; with --config RECIPE, how many of its tensors fit that recipe's network, which not, and why."""
+    from catalyst_cityscapes.weights import fit_recipe, read_weight_file, recipe_network
+
     recipe = _recipe(configs, settings, more, trusted)
     read = read_weight_file(file)
     _print(read.lines())
@@ -62,6 +61,8 @@ def convert_command(source: str, target: str, form: str | None, overwrite: bool)
 
     An incomplete network is refused, and OUT is read back and compared before it gets its name.
     """
+    from catalyst_cityscapes.weights import convert
+
     done = convert(source, target, form, overwrite)
     rows = [
         ("from", f"{done.source.path}: {done.source.what}; {done.source.network}"),
@@ -88,6 +89,8 @@ def verify_command(
 
     Exit code 2 when it is another file or does not fit.
     """
+    from catalyst_cityscapes.weights import check_sha256, verify
+
     recipe = _recipe(configs, settings, more, trusted)
     if recipe is None and sha256 is None:
         raise InputError("verify: give --config RECIPE, --sha256 HEX, or both")
@@ -98,6 +101,8 @@ def verify_command(
 
 
 def _recipe(configs: RecipeWords, settings: RecipeWords, more: RecipeWords, trusted: RecipeWords) -> Recipe | None:
+    from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+
     files, assignments = split_arguments(configs, settings, more)
     if not files:
         if assignments:

@@ -16,6 +16,7 @@ from catalyst_cityscapes.recipe.loading import (
     read_yaml,
     resolve_recipe,
 )
+from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import is_official
 from semseg_ref.errors import InputError
@@ -161,14 +162,17 @@ def _check_same_test(arm: Arm, base: Recipe) -> None:
     ours, theirs = _protocol(arm.recipe), _protocol(base)
     for key in theirs:
         if ours[key] != theirs[key]:
+            mend = f"pin it for all, e.g. add protocol.{key}={shown(theirs[key])} to the arm"
+            if key in ("mean", "std"):
+                mend = "the test normalises as the training does, so give all arms one normalisation"
             raise InputError(
                 f"arm {arm.name}: protocol.{key}: {shown(ours[key])}, but {shown(theirs[key])} in the base: all arms "
-                f"are tested alike; pin it for all, e.g. add protocol.{key}={shown(theirs[key])} to the arm"
+                f"are tested alike; {mend}"
             )
 
 
 def _protocol(recipe: Recipe) -> dict[str, Any]:
-    values = recipe.protocol.value(ANY_SIZE).to_dict()
+    values = protocol_value(recipe, ANY_SIZE).to_dict()
     return {key: value for key, value in values.items() if key != "name"}
 
 

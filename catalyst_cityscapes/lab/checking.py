@@ -8,12 +8,12 @@ from catalyst_cityscapes.engine import SegmentationEngine, close_processes
 from catalyst_cityscapes.lab.arms import check_arms
 from catalyst_cityscapes.lab.cost import checkpoint_bytes
 from catalyst_cityscapes.lab.plan import Arm
+from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.runner import SegmentationRunner
-from catalyst_cityscapes.training_set import training_set
+from catalyst_cityscapes.training_set import check_data, training_set
 from catalyst_cityscapes.validation import validation_set
-from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import InputError, OptionError
 from semseg_ref.model.pspnet import check_side
@@ -56,8 +56,8 @@ def _check_components(recipe: Recipe) -> None:
     finally:
         close_processes()
     SegmentationRunner(recipe)
-    load_names(data.names, data.classes)
-    load_colors(data.colors, data.classes)
+    check_agreement(recipe)
+    check_data(recipe)
     samples, _ = training_set(recipe)
     if len(samples) < sampling.batch_size and sampling.drop_last:
         raise OptionError(

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def render_lab_page(
         "analysis": analysis,
         "folder": str(results.folder),
         "kind": {"ab": "A/B of recipes", "ladder": "Ladder between two recipes"}.get(results.kind, "Lab"),
-        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "pictures": {name: (_inline(path), _width(path)) for name, path in pictures.items()},
         "extra": [(f"extra-{number}", title, body) for number, (title, body) in enumerate(extra_sections)],
         "runs": sum(len(score.runs) for score in analysis.scores),

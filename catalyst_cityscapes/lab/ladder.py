@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from catalyst_cityscapes.lab import DESIGNS
 from catalyst_cityscapes.lab.canonical import identity
 from catalyst_cityscapes.lab.components import Differences, combinations
 from catalyst_cityscapes.lab.plan import NAME, Arm
@@ -19,7 +20,6 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.errors import InputError, did_you_mean, printable
 
 FROM, TO = "from", "to"
-DESIGNS = ("added", "removed", "path")
 KIND = "ladder"
 LONGEST = 60 - len("without-")
 

@@ -5,7 +5,8 @@
 """
 
 from catalyst_cityscapes.models.reference import PSANetLogits, PSPNetLogits
+from catalyst_cityscapes.models.small import SmallPSPNet
 from catalyst_cityscapes.models.smp import SmpPSPNet
 from catalyst_cityscapes.models.two_heads import TwoHeads
 
-__all__ = ["PSANetLogits", "PSPNetLogits", "SmpPSPNet", "TwoHeads"]
+__all__ = ["PSANetLogits", "PSPNetLogits", "SmallPSPNet", "SmpPSPNet", "TwoHeads"]

@@ -83,7 +83,9 @@ def check_changes(
     """
     if before is None:
         return ["it holds no recipe, so nobody knows whether this run's is the same"]
-    changed = list(differences(before, now))
+    # A key that is absent means its default, and null is what keys that came later have.
+    unset = (None, ...)
+    changed = [".".join(key) for key, old, new in differing(before, now) if not (old in unset and new in unset)]
     for name in allowed:
         if not any(is_below(other, [name]) for other in changed):
             raise InputError(f"--allow-changed {name}: is as it was{_of_these(changed)}")

@@ -5,11 +5,10 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-from catalyst.core.callback import ICallback
-from torch import nn
-from torch.optim import Optimizer
+from catalyst_cityscapes.recipe.allow_list import within
 
-BASES = {"model": (nn.Module, "a torch.nn.Module"), "optimizer": (Optimizer, "a torch.optim.Optimizer")}
+ALBUMENTATIONS, TORCHVISION = "albumentations", "torchvision.transforms.v2"
+"""Libraries whose transforms take no (image, label)."""
 PAIRS = {"augmentation": "image and label", "criterion": "logits and labels"}
 PLAIN = (str, int, float, bool, type(None))
 
@@ -28,20 +27,42 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
     is_step = path[:2] == ("augmentation", "steps") and len(path) == 3
     if not (is_callback or is_step or len(path) == 1):
         return None
+    if node.get("_mode_") == "partial" and path[0] == "augmentation" and not inspect.isclass(target):
+        return None  # a function of (image, label) itself
     if node.get("_mode_") == "partial":
         return "_mode_: partial builds a function, and this place needs what it returns; leave it out"
     if not inspect.isclass(target):
         return None
     name = node["_target_"]
-    if is_callback:
-        return None if issubclass(target, ICallback) else f"expected a callback of Catalyst, {name} is none"
-    if path[0] in BASES:
-        base, what = BASES[path[0]]
+    if is_callback or path[0] in ("model", "optimizer"):
+        base, what = _base("callback" if is_callback else path[0])
         return None if issubclass(target, base) else f"expected {what}, {name} is none"
+    library = library_of(target.__module__)
+    if is_step and library is not None:
+        return (
+            f"{name} of {library} takes no (image, label), as a step must; make it the whole augmentation, or one of "
+            "AlbumentationsPipeline's `extra`"
+        )
     return None if _takes_two(target) else f"{name} does not take {PAIRS[path[0]]}"
 
 
+def _base(place: str) -> tuple[type, str]:
+    # Imported here, because a recipe with a misspelt key is refused before Catalyst is there, which takes seconds.
+    if place == "callback":
+        from catalyst.core.callback import ICallback
+
+        return ICallback, "a callback of Catalyst"
+    import torch
+
+    return {
+        "model": (torch.nn.Module, "a torch.nn.Module"),
+        "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
+    }[place]
+
+
 def _takes_two(target: type) -> bool:
+    from torch import nn
+
     call = target.forward if issubclass(target, nn.Module) else getattr(target, "__call__", None)  # noqa: B004
     if not inspect.isfunction(call):
         return False
@@ -59,3 +80,8 @@ def is_plain(hint: Any) -> bool:
     parts = [part for part in get_args(hint) if part is not ...]
     is_list = get_origin(hint) in (list, tuple, Sequence, Union, types.UnionType)
     return is_list and bool(parts) and all(map(is_plain, parts))
+
+
+def library_of(module: str) -> str | None:
+    """The library whose transforms, of this module, need an adapter to take (image, label)."""
+    return next((name for name in (ALBUMENTATIONS, TORCHVISION) if within(module, (name,))), None)

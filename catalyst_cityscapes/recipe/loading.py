@@ -14,15 +14,17 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from catalyst_cityscapes.recipe.normalisation import check_stated
+from catalyst_cityscapes.recipe.places import CONFIGS, shipped_configs
 from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import check_nodes
+from catalyst_cityscapes.recipe.user_code import make_importable
 from semseg_ref.errors import InputError, OptionError, did_you_mean
 from semseg_ref.yaml_limits import MAX_DEPTH, yaml_problem
 
 ANY_SIZE = (1024, 2048)
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")
 MAX_REFERENCES = 10
 # A number of thousands of digits is a ValueError, a key that cannot be hashed a TypeError.
@@ -31,10 +33,11 @@ UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeE
 
 @dataclass(frozen=True)
 class Source:
-    """One layer of a recipe: a file, or the `--set` options."""
+    """One layer of a recipe: a file, or the `--set` options; `folder` is the file's."""
 
     name: str
     content: dict[str, Any]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,9 @@ def find_config(name: str) -> Path:
     for candidate in (path, CONFIGS / name, CONFIGS / f"{name}.yml"):
         if os.path.isfile(candidate):
             return candidate
-    shipped = {str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml")}
     wanted = "/".join(path.parts[-2:]).removesuffix(".yml") + ".yml"
     raise InputError(
-        f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped)}"
+        f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped_configs())}"
     )
 
 
@@ -146,14 +148,14 @@ def read_with_base(path: Path, name: str, below: tuple[Path, ...] = ()) -> list[
     content = read_yaml(path)
     base = content.pop("base", None)
     if base is None:
-        return [Source(name, content)]
+        return [Source(name, content, path.parent)]
     base_path = path.parent / str(base)
     if not os.path.isfile(base_path):
         beside = sorted(p.name for p in base_path.parent.glob("*.yml"))
         raise InputError(f"{name}: base: no such file {base_path}{did_you_mean(base_path.name, beside)}")
     if base_path.resolve() in (path.resolve(), *below):
         raise InputError(f"{name}: base: {base} leads back to itself")
-    return [*read_with_base(base_path, str(base_path), (*below, path.resolve())), Source(name, content)]
+    return [*read_with_base(base_path, str(base_path), (*below, path.resolve())), Source(name, content, path.parent)]
 
 
 def load_layers(configs: Sequence[str | Path], settings: Sequence[str] = ()) -> Layers:
@@ -187,6 +189,8 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: naming file, key path and the nearest valid name.
     """
+    folders = (source.folder for source in layers.sources if source.folder is not None)
+    make_importable(trusted, (folder for folder in folders if not folder.resolve().is_relative_to(CONFIGS)))
     content = _resolve(layers)
     complete_protocol(content, layers.origin, layers.error)
     try:
@@ -196,6 +200,7 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
         details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         raise _schema_error(details[0], layers) from error
     check_nodes(recipe, layers.error, trusted)
+    check_stated(recipe, layers.error)
     try:
         recipe.protocol.value(ANY_SIZE)
     except OptionError as error:

@@ -1,10 +1,11 @@
 """Named protocols in recipes: what a name fills in, what it replaces, and what is only known from the images."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.dataset import read_image
 from semseg_ref.errors import InputError
 from semseg_ref.protocol import PROTOCOLS, Protocol, meaning
 
@@ -12,12 +13,13 @@ from semseg_ref.protocol import PROTOCOLS, Protocol, meaning
 def without_renamed_protocol(below: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """The layers `below`, without the parts of their protocol that a layer replaces by naming another one.
 
-    The crop and the base size of the data set stay, except to and from `whole`, whose window is the image.
+    The normalisation stays, since it is the network's; the crop and the base size of the data set stay, except to and
+    from `whole`, whose window is the image.
     """
     old, new = below.get("protocol"), content.get("protocol")
     if not isinstance(old, dict) or not isinstance(new, dict) or str(new.get("name")) not in PROTOCOLS:
         return below
-    kept = () if "whole" in (old.get("name"), new["name"]) else ("crop", "base_size")
+    kept = ("mean", "std", *(() if "whole" in (old.get("name"), new["name"]) else ("crop", "base_size")))
     return {**below, "protocol": {key: old[key] for key in kept if key in old}}
 
 
@@ -73,5 +75,17 @@ def protocol_of(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> Protocol:
     Raises:
         OptionError, DataError: see `ProtocolSection.value` and `read_image`.
     """
+    from semseg_ref.dataset import read_image
+
     size = read_image(pairs[0][0]).shape[:2] if recipe.protocol.is_open else None
-    return recipe.protocol.value(size)
+    return protocol_value(recipe, size)
+
+
+def protocol_value(recipe: Recipe, image_size: tuple[int, int] | None = None) -> Protocol:
+    """What a recipe is tested with: its protocol, with the training's normalisation where it states none.
+
+    Raises:
+        OptionError: see `ProtocolSection.value`.
+    """
+    mean, std = tested_with(recipe)
+    return dataclasses.replace(recipe.protocol.value(image_size), mean=mean, std=std)

@@ -20,13 +20,15 @@ class Section(BaseModel):
 class Experiment(Section):
     """Name, seed and length of a run, and where it writes.
 
-    `seed: null` is an unseeded run, as the official configs are.
+    `seed: null` is an unseeded run, as the official configs are. `weights` names a checkpoint of a whole network to
+    start from (fine-tuning); its classifiers stay random where the classes are others. Null: the network's own start.
     """
 
     name: str = Field(pattern=r"^[\w.-]*[\w-][\w.-]*$")
     seed: int | None = Field(default=0, ge=0)
     epochs: PositiveInt
     logdir: str
+    weights: str | None = None
 
 
 class Data(Section):
@@ -128,6 +130,9 @@ class ProtocolSection(Section):
     A name (semseg-ss, semseg-ms, whole, official) is enough: loading fills in what it means, and takes `data.crop` for
     the windows. What depends on the images stays open until they can be looked at: the base size, which is their long
     side, and the window of `whole`.
+
+    `mean` and `std` are the normalisation in grey levels; null takes the training's (`recipe.normalisation`). A mean
+    without a std only subtracts.
     """
 
     name: Literal["semseg-ss", "semseg-ms", "whole", "official"] | None = None
@@ -137,6 +142,8 @@ class ProtocolSection(Section):
     flip: bool = True
     stride_rate: float = Field(default=2 / 3, gt=0, le=1)
     scorer: Literal["semseg", "cityscapesscripts"] = "semseg"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -144,7 +151,8 @@ class ProtocolSection(Section):
         return self.base_size is None or (self.crop is None and self.name == "whole")
 
     def value(self, image_size: tuple[int, int] | None = None) -> Protocol:
-        """The protocol.
+        """The protocol, with the reference's normalisation where `mean` is null; `protocols.protocol_value` is what a
+        recipe is tested with.
 
         Args:
             image_size: (height, width) of the data set's images; only needed where `is_open`.
@@ -153,6 +161,10 @@ class ProtocolSection(Section):
             OptionError: a value that no protocol can have, or one that is missing.
         """
         values = self.model_dump()
+        if self.mean is None:
+            if self.std is not None:
+                raise OptionError("protocol: std goes with a mean")
+            del values["mean"], values["std"]
         if self.is_open:
             if image_size is None:
                 raise OptionError("protocol: crop and base_size are open until the size of the images is known")

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import torch
 import yaml
 
 from catalyst_cityscapes.checkpoint_folder import remove_leftovers, resumable
-from catalyst_cityscapes.recipe import replaced_run
+from catalyst_cityscapes.recipe import replaced_run, user_code
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.targets import target_names
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import create_folder, replace_atomically
 
-RECIPE_FILE = "recipe.yml"
 PACKAGES = (
     "torch",
     "torchvision",
@@ -68,7 +69,7 @@ def environment() -> dict[str, Any]:
     """Versions, hardware, git revision, command line, and the time in UTC."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "git": git_revision(Path(__file__).parent),
         "python": platform.python_version(),
@@ -100,7 +101,7 @@ def refuse_existing_run(recipe: Recipe, resume: Path | None, overwrite: bool) ->
 
 
 def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
-    """Creates the run folder and writes `recipe.yml` and `environment.json`.
+    """Creates the run folder and writes `recipe.yml`, `environment.json`, and the user's modules that the recipe names.
 
     The main process calls it after everything was built and checked, and before the first step. A run that does not
     resume sets the checkpoints and logs of an earlier one aside, see `replaced_run`; both remove what a killed process
@@ -112,5 +113,16 @@ def open_run_folder(recipe: Recipe, resume: Path | None) -> None:
         replaced_run.set_aside(logdir)
     content = {**environment(), "seed": recipe.experiment.seed, "resumed_from": None if resume is None else str(resume)}
     replace_atomically(logdir / RECIPE_FILE, lambda file: file.write(to_yaml(recipe).encode()))
+    _keep_user_code(recipe, logdir)
     text = json.dumps(content, indent=1) + "\n"
     replace_atomically(logdir / "environment.json", lambda file: file.write(text.encode()))
+
+
+def _keep_user_code(recipe: Recipe, logdir: Path) -> None:
+    # Beside the run's recipe.yml, so that `test --run FOLDER --trust NAME` finds the code that trained.
+    for file in user_code.used(target_names(recipe)).values():
+        for name, text in user_code.sources(file).items():
+            path = logdir / name
+            if not (path.is_file() and path.read_bytes() == text):
+                create_folder(path.parent)
+                replace_atomically(path, lambda opened, text=text: opened.write(text))

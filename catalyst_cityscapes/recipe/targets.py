@@ -7,6 +7,7 @@ A target must be on the allow-list by the module that defines it and not only by
 import importlib
 import inspect
 import json
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, get_type_hints
 
@@ -14,6 +15,7 @@ import hydra_slayer
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
 from catalyst_cityscapes.recipe.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -40,7 +42,7 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
             f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}); "
             f"--trust {name.split('.')[0]} allows it for this run"
         )
-    holder, found = locate(name)
+    holder, found = locate(name, trusted)
     if not callable(found):
         raise InputError(f"target '{name}' is not a class or function, but {type(found).__name__}")
     module = getattr(found, "__module__", None) or ""
@@ -60,14 +62,16 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
     return found
 
 
-def locate(name: str) -> tuple[Any, Any]:
+def locate(name: str, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
     """What a dotted name stands for, and the module or class that it was found in; not checked against the allow-list.
+
+    `trusted` is for the messages.
 
     Raises:
         InputError: not importable, or no such attribute (with the nearest).
     """
     parts = name.split(".")
-    found, used = _import_longest(parts)
+    found, used = _import_longest(parts, trusted)
     holder = None
     for index in range(used, len(parts)):
         if not hasattr(found, parts[index]):
@@ -85,7 +89,8 @@ def _nearest(name: str, valid: list[str]) -> str:
     return hint if "did you mean" in hint else ""
 
 
-def _import_longest(parts: list[str]) -> tuple[Any, int]:
+def _import_longest(parts: list[str], trusted: Sequence[str]) -> tuple[Any, int]:
+    wanted = ".".join(parts)
     for used in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:used])
         try:
@@ -93,14 +98,28 @@ def _import_longest(parts: list[str]) -> tuple[Any, int]:
         except ModuleNotFoundError as error:
             # A missing parent means a shorter path; a missing dependency is the user's to install.
             if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-                raise InputError(
-                    f"target '{'.'.join(parts)}' needs the package '{error.name}', not installed"
-                ) from error
+                missing = str(error.name)
+                hint = user_code.hint_for(missing.partition(".")[0], trusted)
+                raise InputError(f"target '{wanted}' needs the package '{missing}', not installed{hint}") from error
             if used == 1:
-                raise InputError(f"target '{'.'.join(parts)}' needs the package '{parts[0]}', not installed") from error
+                hint = user_code.hint_for(parts[0], trusted)
+                raise InputError(f"target '{wanted}' needs the package '{parts[0]}', not installed{hint}") from error
         except ImportError as error:
-            raise InputError(f"target '{'.'.join(parts)}': {module} cannot be imported ({error})") from error
-    raise InputError(f"target '{'.'.join(parts)}' is no dotted name")
+            raise InputError(f"target '{wanted}': {module} cannot be imported ({error})") from error
+        except Exception as error:
+            if not user_code.is_user_file(parts[0]):
+                raise
+            raise InputError(f"target '{wanted}': {module} cannot be imported ({_where(error)})") from error
+    raise InputError(f"target '{wanted}' is no dotted name")
+
+
+def _where(error: Exception) -> str:
+    """An error of a user's module, with the place in it."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError):  # says its place itself
+        return said
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{said}; {place.filename}, line {place.lineno}"
 
 
 def walk_mappings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:
@@ -119,6 +138,11 @@ def walk_nodes(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, 
     return ((place, mapping) for place, mapping in walk_mappings(value, path) if "_target_" in mapping)
 
 
+def target_names(recipe: Recipe) -> list[str]:
+    """All `_target_`s of a checked recipe."""
+    return [node["_target_"] for _, node in walk_nodes(recipe.model_dump(mode="json"))]
+
+
 def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) -> None:
     """Checks every node of a recipe before anything is built: target, argument names, required arguments."""
     components = [key for key, node in recipe.callbacks.items() if node is None or "_target_" in node]
@@ -133,6 +157,16 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             (path, node, _check_node(path, node, error_at, trusted)) for path, node in walk_nodes(section, (name,))
         ]
         # Afterwards, so that a node where none may be is refused for what it names, if that is worse.
+        if name == "callbacks":
+            # Here and below at its use, because these need Catalyst or torch, for which a misspelt key does not wait.
+            from catalyst_cityscapes.recipe.roles import check_roles
+
+            check_roles(targets, error_at)
+        elif name == "criterion":
+            from catalyst_cityscapes.recipe.tensor_arguments import check_tensor_arguments
+
+            for path, node, target in targets:
+                check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
                 _check_types(path, node, target, error_at)
@@ -186,7 +220,9 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
     for name in names:
         required = parameters[name].default is inspect.Parameter.empty
         if required and name not in arguments and name not in supplied and node.get("_mode_") != "partial":
-            raise error_at(path, f"missing argument '{name}' of {node['_target_']}")
+            itself = "; for the function itself add _mode_: partial" if path[0] == "augmentation" else ""
+            hint = "" if inspect.isclass(target) else itself
+            raise error_at(path, f"missing argument '{name}' of {node['_target_']}{hint}")
     problem = kind_problem(path, node, target)
     if problem:
         raise error_at(path, problem)
@@ -209,6 +245,14 @@ def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: 
             continue
 
 
+def without_pretrained(node: dict[str, Any], pretrained: str | None = None) -> dict[str, Any]:
+    """A checked network's node that reads no weights, or those of the file `pretrained`, whatever it says itself."""
+    # A network's own default may be to read an ImageNet file.
+    arguments = inspect.signature(locate(node["_target_"])[1]).parameters
+    defaults = {"pretrained": pretrained or False, "encoder_weights": None}
+    return {**node, **{name: value for name, value in defaults.items() if name in arguments}}
+
+
 def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
     """Builds a checked node with hydra-slayer, in a registry of its own; functions are called, not wrapped.
 
@@ -218,6 +262,10 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
+    if path == "criterion":
+        from catalyst_cityscapes.recipe.tensor_arguments import with_tensors
+
+        prepared = with_tensors(prepared, lambda name: locate(name)[1])
     try:
         with no_pickled_code():
             # Below a key of its own: hydra-slayer takes an argument `shared_params` of the outermost node for its own.

@@ -12,7 +12,6 @@ from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_wit
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.config import CfgNode
 from semseg_ref.errors import InputError
-from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
 from semseg_ref.protocol import meaning
 
 ADAPTERS = {
@@ -77,6 +76,8 @@ def official_to_recipe(cfg: CfgNode, name: str, logdir: str) -> Recipe:
 
 
 def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
+    from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
+
     if cfg.arch not in ("psp", "psa"):
         raise InputError(f"official config: arch: '{cfg.arch}' is neither 'psp' nor 'psa'")
     for key, instead in NO_COUNTERPART.items():
@@ -168,6 +169,8 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def _official_candidate(recipe: Recipe) -> CfgNode:
+    from semseg_ref.model.build import PSA_OPTIONS
+
     # Only reads what has an official counterpart; whatever else the recipe holds shows in the comparison afterwards.
     data, model, steps = recipe.data, recipe.model, recipe.augmentation.get("steps") or {}
     node = {name: value or {} for name, value in recipe.callbacks.items()}

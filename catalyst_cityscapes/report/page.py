@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def render_report(record: RunRecord, score: ScoreRecord | None) -> str:
     context: dict[str, Any] = {
         "record": record,
         "score": score,
-        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "curves": curves(record),
         "last_epoch": last_metrics(record),
         "environment": flatten(record.environment),

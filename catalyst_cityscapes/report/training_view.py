@@ -1,6 +1,5 @@
 """What the network sees in training: the augmented samples of an epoch as pictures again, labels on top."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
+from catalyst_cityscapes.recipe.normalisation import stated_normalisations
 from catalyst_cityscapes.recipe.schema import Node, Recipe, Sampling
-from catalyst_cityscapes.recipe.targets import resolve_target, walk_nodes
 from catalyst_cityscapes.report.drawing import Cell, overlay
 from catalyst_cityscapes.training_set import training_set
 from semseg_ref.dataset import read_image, read_label
@@ -75,23 +74,10 @@ def _samples(dataset: SeededDataset, keys: list[tuple[int, int]], sampling: Samp
         cv2.setNumThreads(threads)
 
 
-def normalisation(augmentation: Node, trusted: Sequence[str] = ()) -> Normalisation | None:
-    """(mean, std) in grey levels of the augmentation's last node that has both as arguments; None without such a node.
-
-    A node that does not give them has its target's defaults. Steps that `order` leaves out do not count.
-    """
-    found = None
-    order = augmentation.get("order")
-    steps = augmentation.get("steps")
-    nodes = [augmentation]
-    if isinstance(order, list) and isinstance(steps, dict):
-        nodes = [steps[name] for name in order if steps.get(name) is not None]
-    for _, node in (pair for outer in nodes for pair in walk_nodes(outer)):
-        parameters = inspect.signature(resolve_target(node["_target_"], trusted)).parameters
-        if {"mean", "std"} <= parameters.keys():
-            mean, std = (node.get(name, parameters[name].default) for name in ("mean", "std"))
-            found = (mean, std)
-    return found
+def normalisation(augmentation: Node) -> Normalisation | None:
+    """(mean, std) in grey levels of the augmentation's last node that states both; None without such a node."""
+    stated = stated_normalisations(augmentation)
+    return (stated[-1].mean, stated[-1].std) if stated else None
 
 
 def denormalised(image: np.ndarray, normalised_by: Normalisation | None) -> np.ndarray:

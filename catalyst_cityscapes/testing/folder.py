@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from catalyst_cityscapes.testing import TESTERS
 from catalyst_cityscapes.testing.class_maps import ClassMap
 from catalyst_cityscapes.testing.predictor import MODES, Predictor, has_to_fit
 from catalyst_cityscapes.testing.windows import PreparedScale
@@ -33,7 +34,6 @@ from semseg_ref.evaluation import (
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import Progress, gpu_arithmetic, save_prediction
 
-TESTERS = ("reference", *MODES)
 # Threads that read and prepare images; a CPU's cores are the network's.
 READERS = {"cpu": 1, "cuda": min(4, os.cpu_count() or 1)}
 # Writing and scoring an image of 2048 x 1024 takes 49 ms of a core, which two threads do not keep up with beside a GPU.

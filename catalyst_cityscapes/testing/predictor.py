@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.backends import cudnn
 
+from catalyst_cityscapes.testing import MODES, PRECISIONS
 from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import ClassMap, DeviceMap, HostMap, OneScaleMap
 from catalyst_cityscapes.testing.fast_network import fast_network
@@ -20,8 +21,7 @@ from semseg_ref.errors import InputError, OptionError, did_you_mean
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import evaluation_mode, network_device
 
-MODES = ("exact", "fast")
-PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FAST_BATCH = {"cpu": 1, "cuda": 8}
 
 
@@ -272,7 +272,7 @@ class Predictor:
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
         """Inside the block the network computes in the predictor's precision."""
-        dtype = PRECISIONS[self.precision]
+        dtype = AUTOCAST.get(self.precision)
         tf32, matmul = cudnn.allow_tf32, torch.backends.cuda.matmul
         before = tf32, matmul.allow_tf32
         if self.precision == "tf32":

@@ -17,7 +17,6 @@ from semseg_ref.errors import CheckpointError, InputError
 from semseg_ref.evaluation import file_sha256, replace_atomically
 from semseg_ref.identity import DEEP_STEM, TORCHVISION_STEM, Identity
 
-FORMS = ("official", "bare", "safetensors", "imagenet-init")
 BACKBONE_STAGES = ("layer1.", "layer2.", "layer3.", "layer4.")
 STEM_LAYERS = {
     DEEP_STEM: {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"},

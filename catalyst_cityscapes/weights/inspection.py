@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semseg_ref.checkpoint import PREFIX, WRAPPERS, Match, match, state_dict_in, weights_in
+from semseg_ref.checkpoint import OTHER_WRAPPERS, PREFIX, WRAPPERS, Match, match, state_dict_in, weights_in, wrapper_key
 from semseg_ref.checkpoint_file import SAFETENSORS, file_format, read_checkpoint
 from semseg_ref.errors import InputError
 from semseg_ref.evaluation import file_sha256
-from semseg_ref.identity import NO_CONTEXT, PSA, PSP, RESNET, Identity, identify
+from semseg_ref.identity import NO_CONTEXT, PSA, PSP, RESNET, UNKNOWN, Identity, identify
 from semseg_ref.model import PSANet, PSPNet, ResNet
 from semseg_ref.model.resnet import match_backbone
 
@@ -124,11 +124,12 @@ def read_weight_file(path: str | Path) -> WeightFile:
     path = Path(path)
     content = read_checkpoint(path)
     raw = state_dict_in(content, path)
-    weights = weights_in(content, path)
+    weights = _known(weights_in(content, path))
     has_prefix = next(iter(raw)).startswith(PREFIX)
     wrapped = raw is not content
     # A bare state dict can have a tensor of any name, 'epoch' included.
-    others = {key: value for key, value in content.items() if key not in (*WRAPPERS, "epoch")} if wrapped else {}
+    kept = (*WRAPPERS, wrapper_key(content, path), "epoch")
+    others = {key: value for key, value in content.items() if key not in kept} if wrapped else {}
     epoch = content.get("epoch") if wrapped else None
     network = identify(weights)
     form = file_format(path)
@@ -147,9 +148,21 @@ def read_weight_file(path: str | Path) -> WeightFile:
     )
 
 
+def _known(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefix that all names share, where a network is known by its names only then, as Lightning's."""
+    names = weights
+    while identify(names).family == UNKNOWN:
+        first = next(iter(names)).partition(".")[0] + "."
+        if not all(name.startswith(first) and len(name) > len(first) for name in names):
+            return weights
+        names = {name.removeprefix(first): value for name, value in names.items()}
+    return names
+
+
 def _wrapper(content: Mapping[str, Any], has_prefix: bool) -> str:
     if "state_dict" not in content:
-        return CATALYST
+        other = next((key for key in OTHER_WRAPPERS if key in content), None)
+        return CATALYST if "model_state_dict" in content else f"state dict under '{other}'"
     if not has_prefix or "epoch" not in content:
         return WRAPPED
     return PROJECT if "callbacks" in content else OFFICIAL

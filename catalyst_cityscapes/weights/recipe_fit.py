@@ -1,14 +1,13 @@
 """Whether a weight file fits a recipe's network, and why not."""
 
-import inspect
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build, resolve_target
+from catalyst_cityscapes.recipe.targets import build, without_pretrained
 from catalyst_cityscapes.weights.inspection import WeightFile, layout
-from semseg_ref.checkpoint import Match, first_names, match
+from semseg_ref.checkpoint import Match, first_names, match, named_as
 from semseg_ref.errors import CheckpointError
 from semseg_ref.identity import RESNET, Identity, differences, identify
 from semseg_ref.model.resnet import match_backbone
@@ -53,13 +52,7 @@ class RecipeFit:
 
 def recipe_network(recipe: Recipe, pretrained: str | None = None) -> nn.Module:
     """The network of a recipe in eval mode, with the ImageNet weights of a file or random ones."""
-    node = dict(recipe.model)
-    target = node["_target_"]
-    # The recipe was checked: its target is allowed. A network's own default may be to read an ImageNet file.
-    arguments = inspect.signature(resolve_target(target, (target.partition(".")[0],))).parameters
-    defaults = {"pretrained": pretrained or False, "encoder_weights": None}
-    node |= {name: value for name, value in defaults.items() if name in arguments}
-    return build(node, "model").eval()
+    return build(without_pretrained(recipe.model, pretrained), "model").eval()
 
 
 def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:
@@ -71,7 +64,8 @@ def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:
     own: dict[str, Tensor] = network.state_dict()
     expected = identify(own)
     if not file.is_imagenet:
-        return RecipeFit(False, expected, match(own, file.weights), differences(file.network, expected))
+        named = named_as(own, file.weights, file.path).weights
+        return RecipeFit(False, expected, match(own, named), differences(file.network, expected))
     backbone = Identity(RESNET, blocks=expected.blocks, bottleneck=expected.bottleneck, stem=expected.stem)
     backbone_layout = layout(backbone)
     if backbone_layout is None:

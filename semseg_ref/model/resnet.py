@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from semseg_ref.checkpoint import Match, match, read_checkpoint, reasons, weights_in
+from semseg_ref.checkpoint import Match, match, named_as, read_checkpoint, reasons, weights_in
 from semseg_ref.errors import CheckpointError
-from semseg_ref.identity import BLOCK_COUNTS
+from semseg_ref.identity import BLOCK_COUNTS, identify
 
 EXPANSION = 4
 INIT_FOLDER = Path("initmodel")
@@ -137,6 +137,12 @@ def match_backbone(own: dict[str, Tensor], state: dict[str, Tensor]) -> Match:
     )
 
 
+def _whole_network(state: dict[str, torch.Tensor]) -> str:
+    if not identify(state).is_segmentation:
+        return ""
+    return "; to start from a whole segmentation network (fine-tuning, other classes too) set experiment.weights to it"
+
+
 def load_pretrained(model: ResNet, path: str | Path) -> None:
     """Fill a backbone with ImageNet weights, all of them or none; `match_backbone` says what may differ.
 
@@ -153,13 +159,14 @@ def load_pretrained(model: ResNet, path: str | Path) -> None:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file (in {Path.cwd()}); see initmodel/README.md for where to get it")
-    state = weights_in(read_checkpoint(path), path)
     own = model.state_dict()
+    needed = {n: v for n, v in own.items() if not n.startswith("fc.") and not n.endswith(".num_batches_tracked")}
+    state = named_as(needed, weights_in(read_checkpoint(path), path), path).weights
     result = match_backbone(own, state)
     if not result.fits:
         raise CheckpointError(
             f"{path}: these are not the weights of this backbone; {result}{reasons(state, own)}; "
-            "see initmodel/README.md"
+            f"see initmodel/README.md{_whole_network(state)}"
         )
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     model.load_state_dict({**own, **fitting}, strict=True)

@@ -11,6 +11,7 @@ from catalyst_cityscapes.lab.measurement.detail import measure_detail
 from catalyst_cityscapes.lab.measurement.effects import AssumedData, Effects, measure
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.training_set import build_augmentation
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.errors import DataError
@@ -109,7 +110,7 @@ def measure_subject(
         }
     )
     effects = measure(paired, processes, draws, samples, assumed)
-    augmentation = build(recipe.augmentation, "augmentation")
+    augmentation = build_augmentation(recipe)
     network = recipe_network(recipe)
     return Subject(
         name,

@@ -19,10 +19,10 @@ from catalyst_cityscapes.lab.measurement.randomness import Randomness, measure_r
 from catalyst_cityscapes.lab.measurement.samples import Samples, measure_samples
 from catalyst_cityscapes.lab.measurement.steps import Step, measure_steps
 from catalyst_cityscapes.lab.measurement.weights import InitialWeights, measure_initial_weights
-from catalyst_cityscapes.recipe.protocols import protocol_of
+from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.training_set import data_streams
+from catalyst_cityscapes.training_set import build_augmentation, data_streams
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.dataset import read_image
 from semseg_ref.errors import DataError, InputError, one_line
@@ -131,7 +131,7 @@ def _data(facts: Facts, samples: int, use_data: bool) -> None:
             f"data, label, sample and list rules: {why}; the rest reckons with {facts.images} images of "
             f"{facts.size[0]} x {facts.size[1]}"
         )
-        facts.protocol = facts.attempt("protocol", lambda: recipe.protocol.value(facts.size))
+        facts.protocol = facts.attempt("protocol", lambda: protocol_value(recipe, facts.size))
         return
     facts.lists, facts.images = lists, max(lists.train.lines, 1)
     facts.size, facts.test_size = (_first_size(each.pairs, facts.size) for each in lists.both)
@@ -173,7 +173,7 @@ def _training(facts: Facts) -> None:
 
 def _augmentation(facts: Facts, draws: int) -> None:
     recipe, data = facts.recipe, facts.recipe.data
-    augmentation = facts.attempt("augmentation", lambda: build(recipe.augmentation, "augmentation"))
+    augmentation = facts.attempt("augmentation", lambda: build_augmentation(recipe))
     if augmentation is None:
         return
     streams = data_streams(recipe) or SeedStreams(0)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from catalyst_cityscapes.lab.lint import DRAWS, SAMPLES
 from catalyst_cityscapes.lab.lint.description import describe
 from catalyst_cityscapes.lab.lint.facts import default_processes, gather
 from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Finding
@@ -12,7 +13,6 @@ from catalyst_cityscapes.recipe.schema import Recipe
 
 EXIT_CODES = {"error": 3, "warning": 1, "note": 0}
 STRICT_EXIT_CODES = {"error": 3, "warning": 3, "note": 1}
-DRAWS, SAMPLES = 40, 8
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from catalyst_cityscapes.lab.lint.issues import (
 from catalyst_cityscapes.lab.lint.official import IMAGES, VAL_IMAGES
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.errors import DataError
+from semseg_ref.evaluation import output_names
 
 CITYSCAPES_LABEL_IDS = 34
 MOSTLY_IGNORED = 0.5
@@ -69,7 +70,7 @@ def _label_format(facts: Facts) -> Iterator[Hit]:
         refused = facts.lists.labels.refused
         yield Hit(
             "error",
-            f"{len(refused)} of the labels that were read are refused, first {refused[0]}",
+            f"{len(refused)} of the images with their labels that were read are refused, first {refused[0]}",
             {"labels": len(refused)},
         )
 
@@ -154,6 +155,29 @@ def _ignore_is_class(facts: Facts) -> Iterator[Hit]:
         )
 
 
+def _prediction_names(facts: Facts) -> Iterator[Hit]:
+    if facts.lists is None or facts.lists.val.problem:
+        return
+    try:
+        output_names(facts.lists.val.pairs)
+    except DataError as error:
+        yield Hit("error", f"{facts.lists.val.path}: {error}")
+
+
+def _one_class(facts: Facts) -> Iterator[Hit]:
+    if facts.lists is None:
+        return
+    data, pixels = facts.recipe.data, facts.lists.labels.pixels
+    seen, ignored = [c for c in range(data.classes) if pixels[c]], int(pixels[data.ignore_index])
+    if len(seen) == 1 and ignored and data.ignore_index >= data.classes:
+        yield Hit(
+            "error",
+            f"class {seen[0]} is the only one in {facts.lists.labels.read} labels, beside {ignored / pixels.sum():.1%} "
+            f"of pixels that are {data.ignore_index}, which is ignored",
+            {"class": seen[0], "ignored": ignored, "labels": facts.lists.labels.read},
+        )
+
+
 def _unseen_classes(facts: Facts) -> Iterator[Hit]:
     if facts.lists is None or not facts.lists.labels.read:
         return
@@ -216,8 +240,8 @@ RULES = (
         "label-format",
         ("error",),
         "data",
-        "some labels of both lists, read as the training reads them",
-        "store labels as PNG with one 8-bit channel of class indices",
+        "some images and labels of both lists, read as the training reads them",
+        "store labels as PNG with one 8-bit channel of class indices, images with 8 bits a sample and no orientation",
         _label_format,
         (LABELS_SEMSEG,),
     ),
@@ -274,6 +298,22 @@ RULES = (
         "data.ignore_index beside data.classes",
         "set data.ignore_index to a value that is no class, as 255",
         _ignore_is_class,
+    ),
+    Rule(
+        "prediction-names",
+        ("error",),
+        "own protocol",
+        "the names that predictions of the validation list will have: up to the first dot, without folders",
+        "rename the images, or link them under other names",
+        _prediction_names,
+    ),
+    Rule(
+        "one-class",
+        ("error",),
+        "data",
+        "pixels of each class and of data.ignore_index in some labels",
+        "write class indices into the labels, as 1 for 255 in masks of 0 and 255",
+        _one_class,
     ),
     Rule(
         "unseen-classes",

@@ -9,10 +9,10 @@ from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.lab.measurement.geometry import Colours, Draw, measure_colours, measure_draw
 from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measurement.samples import Samples, measure_samples
-from catalyst_cityscapes.recipe.protocols import protocol_of
+from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.training_set import data_streams, training_set
+from catalyst_cityscapes.training_set import build_augmentation, data_streams, training_set
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.dataset import make_dataset, read_image
 from semseg_ref.errors import OptionError
@@ -105,9 +105,9 @@ def measure(
         protocol, test_size = protocol_of(recipe, pairs), read_image(pairs[0][0]).shape[:2]
     else:
         images, size = assumed.images, assumed.image_size
-        protocol, test_size = recipe.protocol.value(size), size
+        protocol, test_size = protocol_value(recipe, size), size
     exposure = measure_exposure(recipe, processes, images, size)
-    augmentation = build(recipe.augmentation, "augmentation")
+    augmentation = build_augmentation(recipe)
     streams = data_streams(recipe) or SeedStreams(0)
     data = recipe.data
     return Effects(

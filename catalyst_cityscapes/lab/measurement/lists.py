@@ -11,6 +11,7 @@ import numpy as np
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.dataset import make_dataset, read_image, read_label
 from semseg_ref.errors import DataError
+from semseg_ref.image_format import check_pair_formats, read_format
 from semseg_ref.prepared import OTHER_ENCODINGS, check_prepared, read_prepared
 from semseg_ref.sampling import evenly_spaced
 
@@ -50,7 +51,8 @@ class Labels:
         read: labels that were read.
         pixels: number of pixels by value, int64 [256].
         outside: path -> values that are neither a class nor the ignore index.
-        refused: what the reader refuses (colours, palettes, 16 bits, damaged files), one line each.
+        refused: what the reader refuses (colours, palettes, 16 bits, an orientation of one of the two, damaged files),
+            one line each.
         sizes: path -> (image size, label size) where the two differ.
         image_sizes: (height, width) of the images beside them.
     """
@@ -195,6 +197,8 @@ def _labels(pairs: Pairs, classes: int, ignore_index: int) -> Labels:
         try:
             label = read_label(path)
             size = _image_size(image)
+            if size == label.shape:
+                check_pair_formats(read_format(image), read_format(path), (image, path))
         except DataError as error:
             refused.append(str(error))
             continue

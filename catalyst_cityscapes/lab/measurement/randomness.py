@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.training_set import data_streams
+from catalyst_cityscapes.training_set import build_augmentation, data_streams
 from semseg_ref.sampling import EpochSampler, SeededDataset
 from semseg_ref.seeding import SeedStreams
 
@@ -72,7 +71,7 @@ def measure_randomness(recipe: Recipe, size: tuple[int, int]) -> Randomness:
     replay = recipe.sampling.replay_augmentation
 
     def fresh() -> SeededDataset:
-        augmentation = build(recipe.augmentation, "augmentation")
+        augmentation = build_augmentation(recipe)
         return SeededDataset(_KnownImages(augmentation, size), asked, replay)
 
     python_state, numpy_state = random.getstate(), np.random.get_state()

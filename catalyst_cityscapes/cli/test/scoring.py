@@ -1,10 +1,10 @@
-"""`catalyst-dl test`: scores a checkpoint with the reference's multi-patch tester."""
+"""Predicting and scoring with a checkpoint, as `catalyst-dl test` does it and `demo` begins."""
 
 import json
 import platform
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,129 +12,27 @@ import click
 import torch
 from torch import nn
 
-from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes import __version__
+from catalyst_cityscapes.models.contract import check_network
+from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, git_revision, installed_version
+from catalyst_cityscapes.recipe.snapshot import git_revision
 from catalyst_cityscapes.report.picture import save_comparison
 from catalyst_cityscapes.report.table import print_score
 from catalyst_cityscapes.scoring.comparison import compare, to_json
 from catalyst_cityscapes.scoring.official import check_instances, official_module
-from catalyst_cityscapes.scoring.predictions import check_run_folder, label_ids_of
-from catalyst_cityscapes.testing.folder import TESTERS, Labels, check_tester, test_images
-from catalyst_cityscapes.testing.predictor import PRECISIONS
+from catalyst_cityscapes.scoring.predictions import label_ids_of
+from catalyst_cityscapes.testing.folder import Labels, test_images
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.checkpoint import load_weights
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import CheckpointError, InputError, OptionError, printable
+from semseg_ref.errors import InputError, OptionError, printable
 from semseg_ref.evaluation import check_labels, file_sha256, replace_atomically, write_score
-from semseg_ref.protocol import PROTOCOLS, Protocol
-
-
-@click.command()
-@recipe_arguments
-@click.option("--run", "run_folder", metavar="FOLDER", help="Run folder; its recipe and chosen checkpoint are used.")
-@click.option("--checkpoint", metavar="FILE", help="Checkpoint: official, of this project, or a bare state dict.")
-@click.option(
-    "--output", metavar="FOLDER", help="Where predictions and scores go; default: the checkpoint's run folder."
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(list(PROTOCOLS)),
-    help="How to test, instead of the recipe's way: one scale or six (with flip), the whole image at once, or with the "
-    "official scorer.",
-)
-@click.option(
-    "--split",
-    default="val",
-    type=click.Choice(["val", "test"]),
-    show_default=True,
-    help="test: predictions of data.test_list only, for catalyst-dl submit; nothing is scored.",
-)
-@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N images of the list (no comparable score).")
-@click.option(
-    "--tester",
-    default="exact",
-    type=click.Choice(TESTERS),
-    show_default=True,
-    help="reference: the control arm's; exact: its numbers, sooner (the same bytes on a CPU); fast: many windows at "
-    "once, sums in float32.",
-)
-@click.option("--batch", type=click.IntRange(min=1), help="Windows at once, for --tester fast.")
-@click.option(
-    "--precision",
-    default="fp32",
-    type=click.Choice(list(PRECISIONS)),
-    show_default=True,
-    help="Of the network on a GPU, for --tester fast.",
-)
-def test(
-    configs: tuple[str, ...],
-    settings: tuple[str, ...],
-    more: tuple[str, ...],
-    trusted: tuple[str, ...],
-    run_folder: str | None,
-    checkpoint: str | None,
-    output: str | None,
-    protocol: str | None,
-    split: str,
-    device: str,
-    limit: int | None,
-    tester: str,
-    batch: int | None,
-    precision: str,
-) -> None:
-    """Score a checkpoint: sliding windows, flip, official mIoU / mAcc / allAcc.
-
-    Without --config and --checkpoint it takes --run, or the newest run below exp/.
-    """
-    check_tester(tester, batch, precision)
-    files, assignments = split_arguments(configs, settings, more)
-    folder = None
-    if not files:
-        folder = check_run_folder(Path(run_folder)) if run_folder else newest_run(Path("exp"))
-        files = [str(folder / RECIPE_FILE)]
-    elif run_folder:
-        raise InputError("--run and --config: give one of them")
-    layers = load_layers(files, [*assignments, *([f"protocol.name={protocol}"] if protocol else [])])
-    recipe = resolve_recipe(layers, trusted)
-    if checkpoint is None and folder is None:
-        raise InputError("--checkpoint FILE is missing; it goes with --config")
-    path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
-    work = score_checkpoint if split == "val" else predict_test_split
-    work(recipe, path, Path(output) if output else None, device, limit, tester, batch, precision)
-
-
-def newest_run(root: Path) -> Path:
-    """The run folder below `root` whose last checkpoint is the newest.
-
-    Raises:
-        InputError: there is none.
-    """
-    runs = [path.parent for path in root.rglob(RECIPE_FILE) if (path.parent / "model").is_dir()]
-    dated = [
-        (max(p.stat().st_mtime for p in run.glob("model/*.pth")), run) for run in runs if any(run.glob("model/*.pth"))
-    ]
-    if not dated:
-        raise InputError(
-            f"{root.absolute()}: no run with a checkpoint below it; train one, or give --config and --checkpoint"
-        )
-    return max(dated)[1]
-
-
-def chosen_checkpoint(recipe: Recipe, folder: Path) -> Path:
-    """`last.pth`, or `best.pth` where the recipe selects the best; of the control arm the newest file."""
-    select = (recipe.callbacks.get("checkpoint") or {}).get("select", "last")
-    path = folder / "model" / f"{select}.pth"
-    if path.is_file():
-        return path
-    files = sorted((folder / "model").glob("train_epoch_*.pth"), key=lambda p: int(p.stem.split("_")[-1]))
-    if select == "last" and files:
-        return files[-1]
-    raise CheckpointError(f"{path}: no such checkpoint in this run")
+from semseg_ref.list_check import judge_labels, look_at_labels
+from semseg_ref.metric import check_ignored_value
+from semseg_ref.protocol import Protocol
 
 
 def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Module, int | None]:
@@ -148,7 +46,8 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     if device == "cuda" and not torch.cuda.is_available():
         raise OptionError("--device cuda: no GPU is visible")
     network = recipe_network(recipe)
-    epoch = load_weights(network, checkpoint).get("epoch")
+    check_network(network, recipe.data.classes, recipe.data.crop, None, training=False)
+    epoch = load_weights(network, checkpoint, warn).get("epoch")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     return network.to("cuda" if use_gpu else "cpu"), epoch
 
@@ -178,11 +77,11 @@ def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list
         "limit": limit,
         "device": str(next(network.parameters()).device),
         "code": {
-            "version": installed_version("catalyst-cityscapes"),
+            "version": __version__,
             "git": git_revision(Path(__file__).parent),
             "python": platform.python_version(),
         },
-        "time_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -203,6 +102,7 @@ def score_checkpoint(
     With the official scorer `mIoU` is the official average over classes, and the entry `official` has all its scores.
     """
     data = recipe.data
+    check_ignored_value(data.ignore_index, data.classes, "data.ignore_index")
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     pairs = make_dataset("val", data.root, data.val_list)[:limit]
     check_list(pairs, data.val_list, data.root)
@@ -214,6 +114,9 @@ def score_checkpoint(
         check_instances(label_ids)
     network, epoch = build_for_test(recipe, checkpoint, device)
     check_labels(pairs, data.classes, data.ignore_index)
+    look = look_at_labels(pairs, data.classes, data.ignore_index, data.val_list)
+    for note in judge_labels(look, data.classes, data.ignore_index, data.val_list, trained=False):
+        warn(note)
     output = output or _output_folder(checkpoint, epoch, "val", protocol)
     start = time.perf_counter()
     labels = Labels(names, data.ignore_index)
