@@ -120,6 +120,7 @@ def other_kinds():
     yield "other channels", png(grey)
     for kind in (b"tRNS", b"eXIf", b"iCCP", b"acTL", b"zTXt", b"PLTE", b"abcd"):
         yield f"with {kind.decode()}", png(rgb, before=chunk(kind, bytes(6)))
+    yield "EXIF as text", png(rgb, before=chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 0\n"))
     yield "data in two places", png(rgb, split=900, between=chunk(b"tEXt", b"a\0b"))
     yield "small window", png(rgb, window=9)
     yield "two headers", png(rgb, before=chunk(b"IHDR", header.pack(53, 37, 8, 2, 0, 0, 0)))

@@ -35,6 +35,8 @@ HEADER = struct.Struct(">IIBBBBB")
 HEADER_END = 33
 """Signature, and the header's chunk."""
 NEITHER_DECODER_APPLIES = frozenset((b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tEXt", b"tIME", b"bKGD"))
+EXIF_IN_TEXT = b"Raw profile"
+"""How a text chunk with an orientation begins."""
 DEFLATE_32K = b"\x78"
 """First byte of a stream that may look back 32 KB: in others OpenCV refuses what looks back too far."""
 CHECK_SIZE = (64, 200)
@@ -138,7 +140,7 @@ def _has_plain_chunks(content: bytes) -> bool:
         kind = bytes(body[:4])
         goes_on = kind == previous == b"IDAT"
         previous = kind
-        if goes_on or kind in NEITHER_DECODER_APPLIES:
+        if goes_on or (kind in NEITHER_DECODER_APPLIES and bytes(body[4:15]) != EXIF_IN_TEXT):
             continue
         if kind != expected.pop() or (kind == b"IDAT" and body[4:5] != DEFLATE_32K):
             return False
