@@ -71,6 +71,10 @@ class Tolerances:
         """For each element."""
         return margin(quantity) * self.spreads[quantity][1]
 
+    def loss(self) -> float:
+        """For the main and aux loss of one step: single numbers, so neither is held to less than the other."""
+        return max(self.each("main_loss"), self.each("aux_loss"))
+
     def losses(self, iterations: int) -> np.ndarray:
         """For the main and aux loss of each iteration; few numbers, so none is held to less than one before."""
         return np.maximum.accumulate([self.each(f"loss/{k}") for k in range(iterations)])
