@@ -36,6 +36,7 @@ LIMIT, TINY_LIMIT = 560, 3000
 def main() -> int:
     """Runs the parts; returns 0 when all of them ended well, whatever they showed."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a part that runs is stopped on the way out
     out, work = Path(options.out).resolve(), Path(options.work).resolve()
     out.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
@@ -92,9 +93,9 @@ def _run(name: str, limit: float, environment: dict[str, str], out: Path) -> int
         log.write(f"==== {name}\n")
         log.flush()
         command = [sys.executable, "-m", f"gpu.{name}"]
-        # A session of its own, so that a part that is stopped takes loader processes and compilers with it.
+        # A group of its own, so that a part that is stopped takes loader processes and compilers with it.
         process = subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, process_group=0
         )
         try:
             code: int | str = process.wait(limit)

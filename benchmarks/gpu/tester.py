@@ -21,6 +21,7 @@ from semseg_ref.protocol import Protocol
 
 ARMS = NETWORK_ARMS if CUDA else CPU_NETWORK_ARMS
 """Tester, precision and memory format of each arm."""
+SIZE = (33, 55) if TINY else SCENE
 TURNS, CONTROL_TURNS = (1, 1) if TINY else (8, 2)
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     """PSPNet-50 with random weights: the control arm once, then the arms."""
     torch.manual_seed(0)
     network = PSPNet(layers=50, classes=19, pretrained=False).to(DEVICE).eval()
-    image, protocol = scene(0, *SCENE), Protocol((CROP, CROP), SCENE[1])
+    image, protocol = scene(0, *SIZE), Protocol((CROP, CROP), SIZE[1])
     expected = control_classes(network, image, protocol)
     control_s = _median(lambda: control_classes(network, image, protocol), CONTROL_TURNS)
     say("tester of the control arm", "fp32", seconds=control_s, images_per_s=1 / control_s)
@@ -38,7 +39,7 @@ def main() -> None:
             predictor = Predictor(network, protocol, mode, precision=precision, memory_format=memory_format)
             found = our_classes(predictor, image)
             ours_s = _median(lambda predictor=predictor: our_classes(predictor, image), TURNS)
-            bound_s = forward_seconds(predictor, SCENE, TURNS)
+            bound_s = forward_seconds(predictor, SIZE, TURNS)
             say(
                 "tester",
                 name,
