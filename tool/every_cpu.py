@@ -6,7 +6,7 @@
 A setting caps oneDNN's instruction sets (ONEDNN_MAX_CPU_ISA), torch's own (ATEN_CPU_CAPABILITY) or OpenCV's vendor
 path, in a pytest of its own. What the machine lacks is named and left out. At the end a table: tests passed and failed,
 the comparison that came nearest to its tolerance (1 would be off), and the planted error that came nearest to it from
-the other side. Exit code 1 when any test failed, 2 for a bad option.
+the other side. Exit code 1 when any test failed. Other arguments go to pytest.
 """
 
 import argparse
@@ -140,10 +140,9 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Everything else goes to pytest.")
     parser.add_argument("--short", action="store_true", help="two settings, those that differ most")
-    parser.add_argument("tests", nargs="*", default=[], help="passed to pytest; default: every golden test")
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
     flags, planned = cpu_flags(), []
     for setting, threads in SHORT if arguments.short else [(s, n) for n in (1, 2) for s in SETTINGS]:
         if missing := setting.needs - flags:
@@ -153,7 +152,7 @@ def main() -> int:
             planned.append((setting, threads))
 
     def go(plan: tuple[Setting, int]) -> Outcome:
-        outcome = run(*plan, arguments.tests)
+        outcome = run(*plan, options)
         print(
             f"{outcome.setting.name}, {outcome.threads} threads: {outcome.passed} passed, {outcome.failed} failed",
             flush=True,
