@@ -141,7 +141,6 @@ def test_all_parts_run_from_a_plain_checkout(machine, tmp_path):
     for what in ("catalyst = control, deterministic", "resumed = uninterrupted, deterministic"):
         assert found(rows, "correct", what, "unequal_tensors") == [0]
     assert found(rows, "syncbn", "catalyst = control, SyncBatchNorm, 2 processes", "unequal_tensors") == [0]
-    assert found(rows, "syncbn", "with SyncBatchNorm = without", "unequal_tensors")[0] > 0
     assert found(rows, "syncbn", "two processes on one device", "codes") == [[0, 0]]
     assert min(found(rows, "tester", "tester", "agreement")) > 0.999
     assert all(found(rows, "data", "loader", "fast_decoder"))
