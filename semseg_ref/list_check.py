@@ -221,7 +221,7 @@ def check_training_lists(
         data_root: folder of the relative paths.
         classes: number of classes.
         ignore_index: value of unlabelled pixels.
-        test_list: of images without labels, or None; may be missing.
+        test_list: of images without labels, or None; may be missing or empty.
 
     Returns:
         Warnings.
@@ -232,7 +232,7 @@ def check_training_lists(
     notes = [*check_formats(train, train_list), *shared_labels(train, train_list)]
     look = look_at_labels(train, classes, ignore_index, train_list)
     notes += judge_labels(look, classes, ignore_index, train_list, trained=True)
-    if test_list is not None and os.path.isfile(test_list):
+    if test_list is not None and os.path.isfile(test_list) and os.path.getsize(test_list):
         check_names(make_dataset("test", data_root, test_list), test_list)
     if not os.path.isfile(val_list):
         return notes

@@ -307,9 +307,9 @@ def run(cfg: CfgNode) -> None:
     """
     protocol = protocol_from_cfg(cfg)
     require_whole(cfg, classes=2, ignore_label=0, index_start=0, index_step=0)
-    check_ignored_value(cfg.ignore_label, cfg.classes, "option 'ignore_label'")
     if cfg.classes > 256:
         raise OptionError(f"classes {cfg.classes}: predictions are 8-bit images, at most 256 classes")
+    check_ignored_value(cfg.ignore_label, cfg.classes, "option 'ignore_label'")
     colors = load_colors(cfg.colors_path, cfg.classes)
     names = load_names(cfg.names_path, cfg.classes)
     full_list = make_dataset(cfg.split, cfg.data_root, cfg.test_list)

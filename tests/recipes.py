@@ -9,6 +9,7 @@ Import as `from recipes import ...` (pytest puts `tests/` on the path).
 
 import hashlib
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -142,16 +143,31 @@ def single_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+GOLDEN_THREADS = int(os.environ.get("GOLDEN_THREADS", "1"))
+
+
+def golden_threads() -> Iterator[None]:
+    """Body of a fixture: one thread, as the golden files were made, or as many as tool/every_cpu.py asks for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(GOLDEN_THREADS)
+    yield
+    torch.set_num_threads(threads)
+
+
 def _on_the_goldens_machine() -> bool:
+    """Another family of EPYC has other caches, and oneDNN cuts its sums by them."""
     cpu = Path("/proc/cpuinfo")
     return (
         torch.__version__.split("+")[0] == "2.11.0"
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and not {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & set(os.environ)
+        and GOLDEN_THREADS == 1
         and cpu.exists()
-        and "AMD EPYC" in cpu.read_text()
+        and re.search(r"cpu family\s*: 26\nmodel\s*: \d+\nmodel name\s*: AMD EPYC", cpu.read_text()) is not None
     )
 
 
 needs_the_goldens_machine = pytest.mark.skipif(
-    not _on_the_goldens_machine(), reason="the last bit needs the golden files' torch release and CPU family"
+    not _on_the_goldens_machine(),
+    reason="the last bit needs the golden files' torch release, CPU family, instruction sets and number of threads",
 )

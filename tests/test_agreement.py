@@ -12,6 +12,11 @@ ROTATE = "_target_: albumentations.Rotate, limit: 10"
 CROP = "_target_: albumentations.RandomCrop, height: 33, width: 33"
 
 
+def composed(transform: str) -> str:
+    """A setting that makes one transform of albumentations the augmentation."""
+    return f"augmentation={{_target_: albumentations.Compose, transforms: [{{{transform}}}]}}"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -28,7 +33,7 @@ CROP = "_target_: albumentations.RandomCrop, height: 33, width: 33"
             ("data.ignore_index=254", f"{STEPS}.crop={{_target_: semseg_ref.transform.Crop, size: [33, 33]}}"),
             r"crop\.ignore_label: 255 \(its default\) differs from data\.ignore_index, 254",
         ),
-        ((f"{STEPS}.rotate={{{ROTATE}}}",), r"steps\.rotate\.fill_mask: 0.* \(its default\) differs"),
+        ((composed(ROTATE),), r"augmentation\.transforms\.0\.fill_mask: 0.* \(its default\) differs"),
         (("model.classes=21",), r"model\.classes: 21 differs from data\.classes, 19"),
         (("callbacks.mean_iou.classes=20",), r"callbacks\.mean_iou\.classes: 20 differs"),
         (("data.names=camvid_names.txt",), r"data\.names: .*11 class names, expected 19; data\.classes is 19"),
@@ -45,9 +50,9 @@ def test_what_differs_is_named(settings, message):
     [
         (),
         ("data.ignore_index=254", "data.classes=19"),
-        (f"{STEPS}.rotate={{{ROTATE}, border_mode: 4}}",),
-        (f"{STEPS}.rotate={{{ROTATE}, fill_mask: 255}}",),
-        (f"{STEPS}.crop={{{CROP}}}",),
+        (composed(f"{ROTATE}, border_mode: 4"),),
+        (composed(f"{ROTATE}, fill_mask: 255"),),
+        (composed(CROP),),
     ],
 )
 def test_what_agrees_passes(settings):

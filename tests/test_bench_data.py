@@ -6,7 +6,7 @@ from recipes import rec_image
 
 from catalyst_cityscapes.bench.data import build_photographs, photographed, time_data_path
 
-ARMS = ["control", "crop_first", "crop_first_cached", "decode_only", "copy_only"]
+ARMS = ["control", "crop_first", "crop_first_opencv", "crop_first_cached", "decode_only", "copy_only"]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def timings(tmp_path_factory):
 
 def test_every_arm_is_timed_and_compared(timings):
     assert [timing.arm for timing in timings.arms] == ARMS
-    assert [timing.is_equal for timing in timings.arms] == [True, True, True, None, None]
+    assert [timing.is_equal for timing in timings.arms] == [True, True, True, True, None, None]
     control = timings.arm("control")
     assert (control.ratio, control.cpu_ratio, control.fastest_ratio) == (1, 1, 1)
     for timing in timings.arms:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from catalyst_cityscapes.bench import tester as bench
 from catalyst_cityscapes.bench.tester import (
     StandIn,
     compare_files,
@@ -47,6 +49,36 @@ def test_the_forward_passes_are_those_of_the_tester():
     assert forward_seconds(predictor, (45, 90), turns=1) > 0
     assert len(sent) > 1
     assert seen == sent * 2
+
+
+def test_each_arm_has_its_own_bound(monkeypatch):
+    """The forward passes alone run in the arm's precision and layout, as the tester's do. All of a GPU's arms but
+    fp16, which no CPU has."""
+    seen: set[tuple[bool, bool]] = set()
+
+    class Noting(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            layout = self.weight.is_contiguous() and x.is_contiguous()
+            seen.add((torch.is_autocast_enabled("cpu"), layout))
+            return super().forward(x)
+
+    arms = [arm for arm in bench.NETWORK_ARMS if arm[1] != "fp16"]
+    monkeypatch.setattr(bench, "CPU_NETWORK_ARMS", arms)
+    monkeypatch.setattr(bench, "PSPNet", lambda **_: Noting(3, 19, 3, padding=1))
+    forward, during = bench.forward_seconds, []
+
+    def noting(*arguments: object) -> float:
+        seen.clear()
+        seconds = forward(*arguments)
+        during.append(set(seen))
+        return seconds
+
+    monkeypatch.setattr(bench, "forward_seconds", noting)
+    rows = list(bench.with_network(turns=1))
+    assert [(row["tester"], row["precision"], row["memory_format"]) for row in rows] == arms
+    assert all(row["share_of_bound"] > 0 for row in rows)
+    assert all(row["agreement"] >= 0.9999 for row in rows if row["precision"] != "bf16")
+    assert during == [{(precision == "bf16", layout == "contiguous")} for _, precision, layout in arms]
 
 
 @pytest.mark.slow

@@ -72,9 +72,12 @@ def test_denormalised_is_the_image_on_disk(root):
 
 
 def test_normalisation_is_the_one_that_the_augmentation_applies(recipe):
-    assert normalisation(recipe.augmentation) == (MEAN, STD)
-    wrong = {**recipe.augmentation["steps"], "normalize": {"_target_": "semseg_ref.transform.Normalize", "mean": [0.0]}}
-    assert normalisation({**recipe.augmentation, "steps": wrong}) == ([0.0], None)
+    assert normalisation(recipe.augmentation) == (tuple(MEAN), tuple(STD))
+    wrong = {
+        **recipe.augmentation["steps"],
+        "normalize": {"_target_": "semseg_ref.transform.Normalize", "mean": [0.0] * 3},
+    }
+    assert normalisation({**recipe.augmentation, "steps": wrong}) == ((0.0,) * 3, None)
     without = [name for name in recipe.augmentation["order"] if name != "normalize"]
     assert normalisation({**recipe.augmentation, "order": without}) is None
     pytest.importorskip("albumentations")

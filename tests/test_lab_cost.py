@@ -49,7 +49,7 @@ def test_a_good_plan_passes_and_leaves_nothing(plan, workdir):
         ("augmentation.steps.scale.scale=[2,0.5]", ("arm x: augmentation",)),
         ("validation.every=1,validation.images=9", ("arm x: validation.images: 9 images asked for",)),
         (
-            "model._target_=catalyst_cityscapes.models.reference.PSPNetLogits,model.pretrained=no.pth",
+            "model._target_=catalyst_cityscapes.models.reference.PSPNetLogits,model.classes=19,model.pretrained=no.pth",
             ("arm x: model: ", "no.pth"),
         ),
     ],

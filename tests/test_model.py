@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from golden_runs import forward, probes, training_step
 from recipes import (
-    fill_weights,
-    golden_input,
+    golden_threads,
     layout,
     load_golden,
     needs_the_goldens_machine,
     rec_input,
     rec_label,
     sha256,
-    single_thread,
 )
+from tolerances import running_statistics, tolerances
 from torch import Tensor, nn
 
 from semseg_ref.errors import InputError, OptionError
@@ -23,7 +23,7 @@ BACKBONES = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet15
 SMALL = (1, 1, 1, 1)
 
 
-one_thread = pytest.fixture(single_thread, autouse=True)
+one_thread = pytest.fixture(golden_threads, autouse=True)
 
 
 def small_batch(zoom_factor: int = 8, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -139,45 +139,32 @@ def test_initialisation_laws():
 # ---------------------------------------------------------------- eval forward
 
 
-def run_eval(name: str) -> tuple[np.ndarray, dict[str, Tensor], dict]:
-    golden = load_golden(name)
-    meta = golden["meta"]
-    model = fill_weights(PSPNet(**meta["kwargs"], pretrained=False)).eval()
-    stages: dict[str, Tensor] = {}
-    for stage in golden["stage_names"]:
-        getattr(model, str(stage)).register_forward_hook(
-            lambda _module, _inputs, output, stage=str(stage): stages.__setitem__(stage, output.double())
-        )
-    with torch.no_grad():
-        logits = model(golden_input(meta))
-    return logits.numpy(), stages, golden
-
-
 FORWARD = ["forward_pspnet50_z1", "forward_pspnet50_z8", "forward_pspnet101_c11"]
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("name", FORWARD)
 def test_logits(name):
-    logits, stages, golden = run_eval(name)
+    golden, found, allowed = load_golden(name), forward(name), tolerances(name)
+    logits = found["logits"]
     assert logits.dtype == golden["logits"].dtype
-    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=1e-4)
+    allowed.check("logits", logits, golden["logits"])
     runner_up, best = np.sort(golden["logits"], axis=1)[:, -2:].swapaxes(0, 1)
-    clear = best - runner_up > 2e-4
+    clear = best - runner_up > 2 * allowed.each("logits")
     assert clear.mean() > 0.99
     assert (logits.argmax(1) == golden["argmax"])[clear].all()
     for i, stage in enumerate(golden["stage_names"]):
-        value = stages[str(stage)]
-        scale = golden["stage_abs_sum"][i]
+        value = found[f"stage/{stage}"].astype(np.float64)
         assert list(value.shape) == golden["stage_shapes"][i].tolist()
-        assert value.sum().item() == pytest.approx(golden["stage_sum"][i], abs=1e-5 * scale)
-        assert value.abs().sum().item() == pytest.approx(scale, rel=1e-5)
+        of_all = allowed.sum(f"stage/{stage}", value.size)
+        allowed.check(f"stage/{stage}", value.sum(), golden["stage_sum"][i], of_all)
+        allowed.check(f"stage/{stage}", np.abs(value).sum(), golden["stage_abs_sum"][i], of_all)
 
 
 @needs_the_goldens_machine
 @pytest.mark.parametrize("name", FORWARD)
 def test_logits_to_the_bit(name):
-    logits, _, golden = run_eval(name)
-    assert sha256(logits) == golden["meta"]["logits_sha256"]
+    assert sha256(forward(name)["logits"]) == load_golden(name)["meta"]["logits_sha256"]
 
 
 @pytest.mark.parametrize(("zoom_factor", "size"), [(1, (5, 6)), (2, (9, 11)), (4, (17, 21)), (8, (33, 41))])
@@ -228,47 +215,42 @@ def test_impossible_option(arguments, message):
 # ---------------------------------------------------------------- training forward
 
 
-def run_train(name: str) -> tuple[PSPNet, tuple[Tensor, Tensor, Tensor], dict]:
-    golden = load_golden(name)
-    meta = golden["meta"]
-    classes = meta["kwargs"]["classes"]
-    model = fill_weights(PSPNet(**meta["kwargs"], dropout=meta["dropout"], pretrained=False)).train()
-    labels = np.stack([rec_label(seed, *meta["input_shape"][2:], classes) for seed in meta["label_seeds"]])
-    target = downsample_target(torch.from_numpy(labels).long(), meta["kwargs"]["zoom_factor"])
-    assert (target.numpy() == golden["target"]).all()
-    outputs = model(golden_input(meta), target)
-    (outputs[1] + meta["aux_weight"] * outputs[2]).backward()
-    return model, outputs, golden
+TRAINING = ["forward_train_pspnet50_z1", "forward_train_pspnet50_z8"]
 
 
-@pytest.mark.parametrize("name", ["forward_train_pspnet50_z1", "forward_train_pspnet50_z8"])
+@pytest.mark.golden
+@pytest.mark.parametrize("name", TRAINING)
 def test_losses_and_gradients(name):
-    model, (prediction, main_loss, aux_loss), golden = run_train(name)
-    assert main_loss.item() == pytest.approx(float(golden["main_loss"]), rel=1e-5)
-    assert aux_loss.item() == pytest.approx(float(golden["aux_loss"]), rel=1e-5)
-    assert (prediction.numpy() == golden["pred"]).mean() > 0.999
+    golden, found, allowed = load_golden(name), training_step(name), tolerances(name)
+    for kind in ("main_loss", "aux_loss"):
+        allowed.check(kind, found[kind], golden[kind], allowed.loss())
+    assert (found["prediction"] == golden["pred"]).mean() > 0.999
 
-    parameters = dict(model.named_parameters())
-    assert list(parameters) == golden["grad_names"].tolist()
-    norms = [p.grad.double().norm().item() for p in parameters.values()]
-    np.testing.assert_allclose(norms, golden["grad_norms"], rtol=1e-2)
-    np.testing.assert_allclose(norms, golden["f64_grad_norms"], rtol=1e-2)
+    assert [key.removeprefix("grad/") for key in found if key.startswith("grad/")] == golden["grad_names"].tolist()
+    for kind in ("grad_norms", "f64_grad_norms"):
+        allowed.check("log_grad_norms", found["log_grad_norms"], np.log(golden[kind]))
+    for key, expected in zip(golden["grad_names"], golden["grad_probes"], strict=True):
+        allowed.check(f"grad/{key}", probes(found[f"grad/{key}"].ravel()), expected)
 
-    buffers = dict(model.named_buffers())
-    assert list(buffers) == golden["buffer_names"].tolist()
-    for key, total, scale in zip(buffers, golden["buffer_sums"], golden["buffer_abs_sums"], strict=True):
-        assert buffers[key].double().sum().item() == pytest.approx(total, abs=1e-5 * scale), key
+    buffers = [key.removeprefix("buffer/") for key in found if key.startswith("buffer/")]
+    assert buffers == golden["buffer_names"].tolist()
+    for key, total, of_magnitudes in zip(buffers, golden["buffer_sums"], golden["buffer_abs_sums"], strict=True):
+        values = found[f"buffer/{key}"]
+        if values.dtype.kind != "f":
+            assert values.sum() == total, key
+            continue
+        of_all = allowed.sum(f"buffer/{key}", values.size) + running_statistics(1) * of_magnitudes
+        allowed.check(f"buffer/{key}", values.astype(np.float64).sum(), total, of_all)
 
 
 @needs_the_goldens_machine
-@pytest.mark.parametrize("name", ["forward_train_pspnet50_z1", "forward_train_pspnet50_z8"])
+@pytest.mark.parametrize("name", TRAINING)
 def test_losses_and_gradients_to_the_bit(name):
-    model, (prediction, main_loss, aux_loss), golden = run_train(name)
-    assert (main_loss.item(), aux_loss.item()) == (golden["main_loss"], golden["aux_loss"])
-    assert (prediction.numpy() == golden["pred"]).all()
-    for p, probes in zip(model.parameters(), golden["grad_probes"], strict=True):
-        flat = p.grad.flatten()
-        assert flat[[0, flat.numel() // 3, 2 * flat.numel() // 3, flat.numel() - 1]].tolist() == probes.tolist()
+    golden, found = load_golden(name), training_step(name)
+    assert (found["main_loss"], found["aux_loss"]) == (golden["main_loss"], golden["aux_loss"])
+    assert (found["prediction"] == golden["pred"]).all()
+    for key, expected in zip(golden["grad_names"], golden["grad_probes"], strict=True):
+        assert probes(found[f"grad/{key}"].ravel()).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("network", [PSPNet, lambda **kw: PSANet(mask_h=5, mask_w=5, **kw)], ids=["PSPNet", "PSANet"])

@@ -4,7 +4,8 @@ import pytest
 import torch
 from toy_runs import SMALL, SMALL_PACKAGE, toy_settings
 
-from catalyst_cityscapes.bench.step import ARMS, arms_of_this_machine
+from catalyst_cityscapes.bench import STEP_ARMS
+from catalyst_cityscapes.bench.step import arms_of_this_machine
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.engine import SegmentationEngine, close_processes, cpu_has_bf16
 from semseg_ref.errors import OptionError
@@ -47,7 +48,7 @@ def test_bf16_is_refused_where_it_would_be_emulated(toy_city, workdir, monkeypat
     assert not list(workdir.iterdir())
 
 
-@pytest.mark.parametrize(("has_it", "names"), [(True, set(ARMS)), (False, {"fp32", "fp32 channels_last"})])
+@pytest.mark.parametrize(("has_it", "names"), [(True, set(STEP_ARMS)), (False, {"fp32", "fp32 channels_last"})])
 def test_the_bench_times_bf16_where_there_is_some(monkeypatch, capsys, has_it, names):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("catalyst_cityscapes.bench.step.cpu_has_bf16", lambda: has_it)

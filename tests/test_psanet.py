@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from golden_runs import forward
 from recipes import (
-    fill_weights,
-    golden_input,
+    golden_threads,
     layout,
     load_golden,
     needs_the_goldens_machine,
     rec_input,
     rec_label,
     sha256,
-    single_thread,
 )
+from tolerances import tolerances
 from torch import Tensor
 
 from semseg_ref.errors import OptionError
 from semseg_ref.model import PSANet, psa_mask
 
-one_thread = pytest.fixture(single_thread, autouse=True)
+one_thread = pytest.fixture(golden_threads, autouse=True)
 
 
 def mask_by_definition(x: Tensor, psa_type: int, mask_h: int, mask_w: int) -> Tensor:
@@ -90,27 +90,22 @@ def test_state_dict_layout():
     assert [name for name, _ in model.named_parameters()] == golden["parameter_order"]
 
 
-def run_eval() -> tuple[np.ndarray, dict]:
-    golden = load_golden("forward_psanet50_type2")
-    meta = golden["meta"]
-    model = fill_weights(PSANet(**meta["kwargs"], pretrained=False)).eval()
-    with torch.no_grad():
-        return model(golden_input(meta)).numpy(), golden
+GOLDEN = "forward_psanet50_type2"
 
 
+@pytest.mark.golden
 def test_logits():
-    logits, golden = run_eval()
-    np.testing.assert_allclose(logits[:, :, ::2, ::2], golden["logits_sub2"], rtol=0, atol=1e-4)
+    golden, logits, allowed = load_golden(GOLDEN), forward(GOLDEN)["logits"], tolerances(GOLDEN)
+    allowed.check("logits", logits[:, :, ::2, ::2], golden["logits_sub2"])
     runner_up, best = np.sort(logits, axis=1)[:, -2:].swapaxes(0, 1)
-    clear = best - runner_up > 2e-4
+    clear = best - runner_up > 2 * allowed.each("logits")
     assert clear.mean() > 0.99
     assert (logits.argmax(1) == golden["argmax"])[clear].all()
 
 
 @needs_the_goldens_machine
 def test_logits_to_the_bit():
-    logits, golden = run_eval()
-    assert sha256(logits) == golden["meta"]["logits_sha256"]
+    assert sha256(forward(GOLDEN)["logits"]) == load_golden(GOLDEN)["meta"]["logits_sha256"]
 
 
 # Inputs are 33 x 49: features of 5 x 7, and of 3 x 4 at shrink factor 2.

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Set-up, lint, and the whole test suite (under 15 minutes on 2 cores). Arguments go to pytest:
 #   bash tool/run_tests.sh -m "not slow"
+#   bash tool/run_tests.sh --every-cpu [--short]    only the golden tests, under each instruction set of the machine
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tool/setup.sh
+if [ "${1-}" = --every-cpu ]; then
+  exec .venv/bin/python tool/every_cpu.py "${@:2}"
+fi
 bash tool/install_chromium.sh || echo "no Chromium: the tests of the report in a browser will be skipped" >&2
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from catalyst_cityscapes.data.augmentation import CropFirst
-from catalyst_cityscapes.data.image_set import CachedSemData
+from catalyst_cityscapes.data.image_set import CachedSemData, CropFirstSemData
 from catalyst_cityscapes.data.preparation.parallel import Progress, silent
 from catalyst_cityscapes.data.toy_city import build_toy_city
 from semseg_ref.dataset import SemData
@@ -63,7 +63,8 @@ class DataTimings:
         samples: a turn, each with draws of its own, the same in every turn and arm.
         turns: how often all samples were taken with each arm.
         png_bytes: mean size of an image file.
-        arms: control, crop_first, crop_first_cached, and the bounds decode_only and copy_only.
+        arms: control, crop_first, the same on whole files that OpenCV decodes (crop_first_opencv), crop_first_cached,
+            and the bounds decode_only (by OpenCV, whole) and copy_only.
     """
 
     size: tuple[int, int]
@@ -156,12 +157,14 @@ def time_data_path(
     root = str(data_list.parent.parent)
     arguments = {"classes": CLASSES, "ignore_label": IGNORE_INDEX}
     control = SemData("train", root, data_list, train_transform(*crop), **arguments)
-    fast = SemData("train", root, data_list, CropFirst(crop), **arguments)
+    fast = CropFirstSemData("train", root, data_list, CropFirst(crop), **arguments)
+    whole = SemData("train", root, data_list, CropFirst(crop), **arguments)
     with _one_thread():  # building the cache sets OpenCV's threads
         cached = CachedSemData("train", root, data_list, CropFirst(crop), **arguments, cache=folder / "cache")
     arms: dict[str, Callable[[int], object]] = {
         CONTROL: control.__getitem__,
         "crop_first": fast.__getitem__,
+        "crop_first_opencv": whole.__getitem__,
         "crop_first_cached": cached.__getitem__,
         "decode_only": control.read,
         "copy_only": lambda index: [part.copy() for part in cached.entries[index].read()],

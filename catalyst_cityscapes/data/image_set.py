@@ -1,4 +1,4 @@
-"""The images of a recipe's list, decoded each time or from the cache; the pixels are the same."""
+"""The images of a recipe's list: decoded each time, whole or as far as the crop needs, or from the cache."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from catalyst_cityscapes.data.augmentation import CropFirst
 from catalyst_cityscapes.data.decoded_cache import open_cache
+from catalyst_cityscapes.data.plain_png import plain_png
 from catalyst_cityscapes.data.preparation.progress_display import shown_progress
 from catalyst_cityscapes.recipe.schema import Data
-from semseg_ref.dataset import SemData, check_list
+from semseg_ref.dataset import SemData, check_label_values, check_list
+from semseg_ref.errors import DataError
 
 
 class CachedSemData(SemData):
@@ -42,6 +45,40 @@ class CachedSemData(SemData):
         return image, label if getattr(self.transform, "takes_uint8", False) else label.copy()
 
 
+class CropFirstSemData(SemData):
+    """`SemData` whose transform is a `CropFirst`: it draws first, and decodes no row below those that the crop needs.
+
+    That is so for PNG pairs of the plainest kind (`plain_png`); others are read as `SemData` reads them. The draws and
+    the bits are the same. Label values in rows that are not decoded are not checked.
+
+    Args: see `SemData`; `transform` is a `CropFirst`.
+
+    Raises:
+        OptionError, DataError: see `SemData`.
+    """
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image_path, label_path = self.data_list[index]
+        image_file, label_file = plain_png(image_path, channels=3), plain_png(label_path, channels=1)
+        if image_file is None or label_file is None or image_file[1:3] != label_file[1:3]:
+            return super().__getitem__(index)
+        plan = self.transform.plan(image_file.height, image_file.width)
+        image_rows, label_rows = self.transform.rows(plan)
+        image, label = image_file.rows(image_rows), label_file.rows(label_rows)
+        if image is None or label is None or not self._has_valid_labels(label, label_path):
+            # It is read whole for the sake of the message, or because OpenCV takes what the other decoder does not.
+            image, label = self.read(index)
+        return self.transform.computed(image, label, plan)
+
+    def _has_valid_labels(self, label: np.ndarray, path: str) -> bool:
+        try:
+            if self.classes is not None:
+                check_label_values(label, self.classes, self.ignore_label, path)
+        except DataError:
+            return False
+        return True
+
+
 def image_set(
     split: str, data: Data, transform: Callable[[Any, Any], tuple[Any, Any]] | None, use_cache: bool = True
 ) -> SemData:
@@ -59,6 +96,7 @@ def image_set(
     data_list = data.train_list if split == "train" else data.val_list
     if use_cache and data.cache is not None:
         return CachedSemData(split, data.root, data_list, transform, data.classes, data.ignore_index, data.cache)
-    images = SemData(split, data.root, data_list, transform, data.classes, data.ignore_index)
+    kind = CropFirstSemData if isinstance(transform, CropFirst) else SemData
+    images = kind(split, data.root, data_list, transform, data.classes, data.ignore_index)
     check_list(images.data_list, data_list, data.root)
     return images

@@ -29,6 +29,7 @@ PACKAGES = (
     "opencv-python-headless",
     "catalyst",
     "accelerate",
+    "kornia-rs",
     "hydra-slayer",
     "omegaconf",
     "pydantic",

@@ -16,6 +16,7 @@ from catalyst_cityscapes.data.augmentation.crop_window import (
     blur_source,
     blurred,
     mirrored,
+    rows_needed,
     scaled_image,
     scaled_label,
     scaled_size,
@@ -55,6 +56,30 @@ class Draws(NamedTuple):
     flip: bool
     top: int
     left: int
+
+
+class Plan(NamedTuple):
+    """Which pixels of a sample are computed, and from which.
+
+    Attributes:
+        draws: what was drawn.
+        size: (height, width) of the sample before scaling.
+        window: the crop in the canvas before mirroring; `target`: where that lies in the result.
+        rotation: of the canvas, or None.
+        is_warped_whole: the whole canvas is rotated, and the window cut out of it.
+        before_blur: the window of the rotated canvas that the blur needs.
+        image_source, label_source: the windows of the scaled canvas that image and label are made of.
+    """
+
+    draws: Draws
+    size: tuple[int, int]
+    window: Window
+    target: Window
+    rotation: Rotation | None
+    is_warped_whole: bool
+    before_blur: Window
+    image_source: Window
+    label_source: Window
 
 
 class CropFirst:
@@ -101,7 +126,6 @@ class CropFirst:
         self.normalize = Normalize(mean, std)
         self.exact = exact
         self._padding = torch.tensor(list(mean), dtype=torch.float32)[:, None, None]
-        self._whole: UnequalWindows | None = None if exact else UnequalWindows()
 
     def draw(self, height: int, width: int) -> Draws:
         """All random numbers of a sample [height, width], from python's `random`, in the reference's order."""
@@ -132,28 +156,58 @@ class CropFirst:
             DataError: arrays of other shapes or types.
         """
         _check(image, label)
-        if self._whole is None:
-            self._whole = unequal_windows(self.blur.radius)
-        draws = self.draw(*label.shape)
+        return self.computed(image, label, self.plan(*label.shape))
+
+    def plan(self, height: int, width: int) -> Plan:
+        """Draws (see `draw`), and what they need of a sample [height, width]."""
+        draws = self.draw(height, width)
+        unequal = self._unequal
         window, target = self._window(draws)
+        whole = Window(Span(0, draws.size[0]), Span(0, draws.size[1]))
+        before_blur = window
+        if draws.blur:
+            before_blur = whole if unequal.blur else blur_source(window, draws.size, self.blur.radius)
+        if draws.angle is None:
+            return Plan(draws, (height, width), window, target, None, False, before_blur, before_blur, window)
+        rotation = Rotation(draws.angle, *draws.size)
+        if unequal.rotate or max(draws.size) > LARGEST_SIDE:
+            return Plan(draws, (height, width), window, target, rotation, True, before_blur, whole, whole)
+        sources = rotation.source(before_blur, interpolated=True), rotation.source(window, interpolated=False)
+        return Plan(draws, (height, width), window, target, rotation, False, before_blur, *sources)
+
+    def rows(self, plan: Plan) -> tuple[int, int]:
+        """First rows of the image and of the label that `computed` looks at."""
+        if self._unequal.scale:
+            return plan.size[0], plan.size[0]
+        factor = plan.draws.factor
+        image, label = (rows_needed(plan.size, factor, source) for source in (plan.image_source, plan.label_source))
+        return image, label
+
+    def computed(self, image: np.ndarray, label: np.ndarray, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        """The crop of a sample as planned; arguments as for the call, of image and label at least the first `rows`."""
         crop_h, crop_w = self.crop.crop_h, self.crop.crop_w
-        is_whole = target.rows.length == crop_h and target.columns.length == crop_w
+        is_whole = plan.target.rows.length == crop_h and plan.target.columns.length == crop_w
         tensor = torch.empty(3, crop_h, crop_w)
         classes = torch.empty(crop_h, crop_w, dtype=torch.int64)
         if not is_whole:
             tensor[:] = self._padding
             classes.fill_(self.crop.ignore_label)
-        indices = self._label(label, draws, window)
-        classes.numpy()[target.slices] = cv2.flip(indices, 1) if draws.flip else indices
-        piece = self._image(image, draws, window)
-        if draws.flip:
+        flip, slices = plan.draws.flip, plan.target.slices
+        indices = self._label(label, plan)
+        classes.numpy()[slices] = cv2.flip(indices, 1) if flip else indices
+        piece = self._image(image, plan)
+        if flip:
             piece = mirrored(piece)
         for channel, plane in enumerate(tensor.numpy()):
-            cv2.extractChannel(piece, channel, dst=plane[target.slices])
+            cv2.extractChannel(piece, channel, dst=plane[slices])
         tensor.sub_(self.normalize.mean)
         if self.normalize.std is not None:
             tensor.div_(self.normalize.std)
         return tensor, classes
+
+    @property
+    def _unequal(self) -> UnequalWindows:
+        return unequal_windows(self.blur.radius) if self.exact else UnequalWindows()
 
     def _window(self, draws: Draws) -> tuple[Window, Window]:
         # Where the crop lies in the canvas before mirroring, and where that lies in the result.
@@ -164,43 +218,33 @@ class CropFirst:
             columns = columns.mirrored(width)
         return Window(rows, columns), Window(row_target, column_target)
 
-    def _image(self, image: np.ndarray, draws: Draws, window: Window) -> np.ndarray:
-        whole = Window(Span(0, draws.size[0]), Span(0, draws.size[1]))
-        before_blur = window
-        if draws.blur:
-            before_blur = whole if self._whole.blur else blur_source(window, draws.size, self.blur.radius)
-        scale_window = before_blur
-        rotation = None if draws.angle is None else Rotation(draws.angle, *draws.size)
-        is_warped_whole = rotation is not None and (self._whole.rotate or max(draws.size) > LARGEST_SIDE)
-        if rotation is not None:
-            scale_window = whole if is_warped_whole else rotation.source(before_blur, interpolated=True)
-        if self._whole.scale:
-            resized = cv2.resize(np.float32(image), None, fx=draws.factor, fy=draws.factor)
-            piece = resized[scale_window.slices]
+    def _image(self, image: np.ndarray, plan: Plan) -> np.ndarray:
+        factor = plan.draws.factor
+        if self._unequal.scale:
+            resized = cv2.resize(np.float32(image), None, fx=factor, fy=factor)
+            piece = resized[plan.image_source.slices]
         else:
-            piece = scaled_image(image, draws.factor, scale_window)
-        if is_warped_whole:
-            piece = rotation.whole_image(piece, self.rotate.padding)[before_blur.slices]
-        elif rotation is not None:
-            piece = rotation.image(piece, scale_window, before_blur, self.rotate.padding)
-        return blurred(piece, before_blur, window, self.blur.radius) if draws.blur else piece
+            piece = scaled_image(image, factor, plan.image_source, plan.size)
+        if plan.is_warped_whole:
+            piece = plan.rotation.whole_image(piece, self.rotate.padding)[plan.before_blur.slices]
+        elif plan.rotation is not None:
+            piece = plan.rotation.image(piece, plan.image_source, plan.before_blur, self.rotate.padding)
+        if plan.draws.blur:
+            return blurred(piece, plan.before_blur, plan.window, self.blur.radius)
+        return piece
 
-    def _label(self, label: np.ndarray, draws: Draws, window: Window) -> np.ndarray:
-        if draws.angle is None:
-            return self._scaled_label(label, draws, window)
-        ignore = self.rotate.ignore_label
-        rotation = Rotation(draws.angle, *draws.size)
-        if self._whole.rotate or max(draws.size) > LARGEST_SIDE:
-            whole = Window(Span(0, draws.size[0]), Span(0, draws.size[1]))
-            return rotation.whole_label(self._scaled_label(label, draws, whole), ignore)[window.slices]
-        source = rotation.source(window, interpolated=False)
-        return rotation.label(self._scaled_label(label, draws, source), source, window, ignore)
-
-    def _scaled_label(self, label: np.ndarray, draws: Draws, window: Window) -> np.ndarray:
-        if self._whole.scale:
-            factors = {"fx": draws.factor, "fy": draws.factor}
-            return cv2.resize(label, None, **factors, interpolation=cv2.INTER_NEAREST)[window.slices]
-        return scaled_label(label, draws.factor, window)
+    def _label(self, label: np.ndarray, plan: Plan) -> np.ndarray:
+        factor, ignore = plan.draws.factor, self.rotate.ignore_label
+        if self._unequal.scale:
+            scaled = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+            piece = scaled[plan.label_source.slices]
+        else:
+            piece = scaled_label(label, factor, plan.label_source, plan.size)
+        if plan.is_warped_whole:
+            return plan.rotation.whole_label(piece, ignore)[plan.window.slices]
+        if plan.rotation is not None:
+            return plan.rotation.label(piece, plan.label_source, plan.window, ignore)
+        return piece
 
     def __repr__(self) -> str:
         size = f"{self.crop.crop_h} x {self.crop.crop_w}"

@@ -92,24 +92,23 @@ def scaled_size(height: int, width: int, factor: float) -> tuple[int, int]:
     return round(height * factor), round(width * factor)
 
 
-def scaled_image(image: np.ndarray, factor: float, window: Window) -> np.ndarray:
+def scaled_image(image: np.ndarray, factor: float, window: Window, size: tuple[int, int] | None = None) -> np.ndarray:
     """A window of `cv2.resize(np.float32(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)`.
 
     Args:
-        image: uint8 or float32 [H, W, 3].
+        image: uint8 or float32 [H, W, 3], or its first rows, at least `rows_needed`.
         factor: > 0.
         window: of the scaled image, not empty.
+        size: (height, width) of the whole image; None: `image` is all of it.
 
     Returns:
         float32 [h, w, 3].
     """
-    height, width = image.shape[:2]
-    if scaled_size(height, width, factor) == (height, width):
+    size = size or image.shape[:2]
+    if scaled_size(*size, factor) == tuple(size):
         return np.float32(image[window.slices])
-    piece = image[: _needed(height, factor, window.rows.stop), : _needed(width, factor, window.columns.stop)]
-    if scaled_size(*piece.shape[:2], factor) == piece.shape[:2]:
-        # OpenCV copies where the size stays the same, and the whole image's does not.
-        piece = image
+    height, width = _piece(size, factor, window)
+    piece = image[:height, :width]
     pixels = _memory.take("pixels", piece.shape)
     np.copyto(pixels, piece)
     scaled = _memory.take("scaled", (*scaled_size(*piece.shape[:2], factor), 3))
@@ -117,13 +116,32 @@ def scaled_image(image: np.ndarray, factor: float, window: Window) -> np.ndarray
     return scaled[window.slices]
 
 
+def rows_needed(size: tuple[int, int], factor: float, window: Window) -> int:
+    """First rows of an image [H, W] = `size`, or of its label, that a window of the scaled one is made of."""
+    if scaled_size(*size, factor) == tuple(size):
+        return window.rows.stop
+    return _piece(size, factor, window)[0]
+
+
+def _piece(size: tuple[int, int], factor: float, window: Window) -> tuple[int, int]:
+    # The first rows and columns that are scaled.
+    piece = _needed(size[0], factor, window.rows.stop), _needed(size[1], factor, window.columns.stop)
+    # OpenCV copies where the size stays the same, and the whole image's does not.
+    return size if scaled_size(*piece, factor) == piece else piece
+
+
 def _needed(size: int, factor: float, stop: int) -> int:
     return min(size, math.ceil((stop + MARGIN) / factor) + 2)
 
 
-def scaled_label(label: np.ndarray, factor: float, window: Window) -> np.ndarray:
-    """A window of `cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)`; uint8 [h, w]."""
-    height, width = label.shape
+def scaled_label(label: np.ndarray, factor: float, window: Window, size: tuple[int, int] | None = None) -> np.ndarray:
+    """A window of `cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)`; uint8 [h, w].
+
+    Args:
+        label: uint8 [H, W], or its first rows, at least `rows_needed`.
+        factor, window, size: see `scaled_image`.
+    """
+    height, width = size or label.shape
     if scaled_size(height, width, factor) == (height, width):
         return label[window.slices]
     rows, columns = _nearest(height, factor, window.rows), _nearest(width, factor, window.columns)
