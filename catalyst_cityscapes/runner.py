@@ -30,6 +30,7 @@ from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.optimization import reference_groups, start_momenta
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.agreement import check_agreement
+from catalyst_cityscapes.recipe.roles import check_built_roles
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
@@ -100,6 +101,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self._nodes = {
             name: build(node, f"callbacks.{name}") for name, node in recipe.callbacks.items() if node is not None
         }
+        check_built_roles(self._nodes, recipe.callbacks)
         self._require(ICriterionCallback, "aux_loss", "nothing would compute the loss")
         self._require(GradientStep, "gradient_step", "nothing would train")
         self.iteration = 0

@@ -24,10 +24,12 @@ from catalyst_cityscapes.recipe.normalisation import (
 )
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import build_augmentation
+from semseg_ref.dataset import make_dataset
 from semseg_ref.errors import InputError
+from semseg_ref.image_format import read_format
 from semseg_ref.random_state import random_state, set_random_state
 
-DRAWS = 8
+DRAWS, SMALL_DRAWS = 8, 16
 COLOURS = ((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255))
 RETURNS = "expected (image float tensor [3, h, w], label int64 tensor [h, w])"
 
@@ -52,10 +54,13 @@ def check_training_input(recipe: Recipe) -> list[str]:
             in, or gives the network other values than the test does.
     """
     notes = odd_paddings(recipe)
-    known = is_own(recipe.augmentation) and len(stated_normalisations(recipe.augmentation)) == 1
+    stated = stated_normalisations(recipe.augmentation)
+    known = is_own(recipe.augmentation) and len(stated) == 1 and not recipe.augmentation.get("extra")
     state = random_state()
     try:
         drawn = _draw(recipe, 1 if known else DRAWS, COLOURS[:1] if known else COLOURS)
+        if not known:
+            _draw_smallest(recipe)
     finally:
         set_random_state(state)
     sizes = sorted({draw.size for draw in drawn})
@@ -86,6 +91,22 @@ def _draw(recipe: Recipe, draws: int, colours: tuple) -> list[Drawn]:
     except Exception as error:  # anybody's transform says what it does not like in its own way
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(f"augmentation: fails on an image of {size[0]} x {size[1]}: {said}") from error
+
+
+def _draw_smallest(recipe: Recipe) -> None:
+    """Takes labels as small as the smallest of the training through the augmentation, which may pad them."""
+    data = recipe.data
+    sizes = [read_format(path).size for path, _ in make_dataset("train", data.root, data.train_list)]
+    augmentation = build_augmentation(recipe)
+    for size in {min(sizes), min(sizes, key=lambda size: size[1])}:
+        for number in range(SMALL_DRAWS):
+            try:
+                _once(augmentation, size, data.ignore_index, number, COLOURS[:1])
+            except InputError:
+                raise
+            except Exception as error:  # as in `_draw`
+                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise InputError(f"augmentation: fails on an image of {size[0]} x {size[1]}: {said}") from error
 
 
 def _once(augmentation: Any, size: tuple[int, int], ignore_index: int, number: int, colours: tuple) -> Drawn:

@@ -6,7 +6,9 @@ colours. What no such step touches is read; the rest is refused here, for images
 """
 
 import io
+import re
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +40,10 @@ _REDUCED_OR_MASK = 0b101
 _LOSSLESS_COMPRESSION = (None, 1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
 """None, CCITT, LZW, deflate, PackBits, LZMA, Zstandard."""
 _NUMBERS = {1: "unsigned", 2: "signed", 3: "float"}
+PNG_TAIL = 1 << 12
+"""Bytes at the end of a PNG in which an orientation is looked for."""
+PPM_HEADER = 1024
+"""Bytes at the start of a PPM in which its four words are looked for."""
 _MODE_BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 16, "F": 32}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -50,7 +56,7 @@ class ImageFormat:
         kind: PNG, JPEG, TIFF, BMP, PPM, WEBP, JPEG2000, or another name of Pillow's.
         height, width: in pixels, as stored.
         bits: of a sample as it is stored; of a palette's index.
-        number: unsigned, signed or float.
+        number: unsigned, signed, float, or the range of a PPM that does not use all values of its bits.
         channels: of a pixel, transparency included; 1 for a palette.
         palette: pixels are indices of colours.
         inverted: 0 is white.
@@ -84,8 +90,7 @@ def image_format(file: BinaryIO, path: str | Path, whole: bool = True) -> ImageF
     Args:
         file: the open file, at its beginning.
         path: for the message.
-        whole: False stops at a PNG's or JPEG's pixels, which spares reading a large file for an orientation that
-            may stand after them.
+        whole: False passes over a PNG's pixels to its last few kilobytes, where an orientation may stand.
 
     Raises:
         DataError: no header of an image.
@@ -179,7 +184,9 @@ def check_pair_formats(image: ImageFormat, label: ImageFormat, paths: tuple[str 
             f"{paths[1]}: size {label.size[0]} x {label.size[1]} differs from its image {paths[0]}, "
             f"{image.size[0]} x {image.size[1]}{exif}"
         )
-    if image.orientation == label.orientation:
+    # OpenCV turns no WebP, whatever its orientation says.
+    alike = image.orientation == UPRIGHT or (image.kind == "WEBP") == (label.kind == "WEBP")
+    if image.orientation == label.orientation and alike:
         return
     if len(turned) == 1 and turned[0] in SWAPPED_SIDES and image.height != image.width:
         return
@@ -213,7 +220,10 @@ def _png(file: BinaryIO, start: bytes, whole: bool) -> ImageFormat:
     file.seek(len(PNG_SIGNATURE))
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        if name == b"IEND" or (name == b"IDAT" and not whole):
+        if name == b"IEND":
+            break
+        if name == b"IDAT" and not whole:
+            orientation = max(orientation, _late_orientation(file))
             break
         if name == b"eXIf":
             orientation = _orientation(file.read(length))
@@ -227,6 +237,17 @@ def _png(file: BinaryIO, start: bytes, whole: bool) -> ImageFormat:
     return ImageFormat(
         "PNG", height, width, depth, channels=channels, palette=palette, pages=pages, orientation=orientation
     )
+
+
+def _late_orientation(file: BinaryIO) -> int:
+    # Some tools write it after the pixels. Looking for it from the end spares reading a large file chunk by chunk.
+    file.seek(-min(PNG_TAIL, file.seek(0, io.SEEK_END)), io.SEEK_END)
+    tail = file.read()
+    start = tail.find(b"eXIf")
+    end = start + 4 + int.from_bytes(tail[max(start - 4, 0) : max(start, 0)], "big")
+    if start < 4 or zlib.crc32(tail[start:end]) != int.from_bytes(tail[end : end + 4], "big"):
+        return UPRIGHT
+    return _orientation(tail[start + 4 : end])
 
 
 def _jpeg(file: BinaryIO, path: str | Path) -> ImageFormat:
@@ -266,13 +287,27 @@ def _by_mode(image: Image.Image, file: BinaryIO) -> ImageFormat:
         image.height,
         image.width,
         _MODE_BITS.get(image.mode, 8),
-        "float" if image.mode == "F" else "unsigned",
+        _number(image, file),
         len(image.getbands()),
         image.mode == "P",
         lossy=kind == "WEBP" and _is_lossy_webp(file),
         pages=getattr(image, "n_frames", 1),
         orientation=_tag(image.getexif(), ORIENTATION_TAG, UPRIGHT),
     )
+
+
+def _number(image: Image.Image, file: BinaryIO) -> str:
+    if image.mode == "F":
+        return "float"
+    if image.format != "PPM":
+        return "unsigned"
+    # Magic number, width, height, largest value. What does not use all bits is stretched (text) or left dark (colours);
+    # only binary grey values come as they are.
+    file.seek(0)
+    words = re.sub(rb"#[^\r\n]*", b" ", file.read(PPM_HEADER)).split()
+    largest = int(words[3]) if words[0] in (b"P2", b"P3", b"P5", b"P6") and words[3:] and words[3].isdigit() else 255
+    as_stored = largest in (255, 65535) or (words[0] == b"P5" and largest < 255)
+    return "unsigned" if as_stored else f"0 to {largest}"
 
 
 def _tag(tags: Any, tag: int, default: int | None) -> int | None:

@@ -20,7 +20,10 @@ from semseg_ref.transform import MEAN, STD
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("browse")
+    """A folder with a city; no test needs another to have made it."""
+    folder = tmp_path_factory.mktemp("browse")
+    toy_recipe(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -179,12 +179,12 @@ def test_a_label_that_was_drawn_on_the_turned_picture(square, tmp_path):
         read_pair(image, opposite)
 
 
-def test_an_orientation_after_the_pixels_is_seen_when_they_are_read(tmp_path):
+def test_an_orientation_after_the_pixels_is_seen_in_the_header(tmp_path):
     image, label = (
         stored(tmp_path, late_orientation(RGB, 3), "image"),
         stored(tmp_path, encoded(INDICES, "PNG"), "label"),
     )
-    assert read_format(image).orientation == 1
+    assert read_format(image).orientation == 3
     with pytest.raises(DataError, match="image: EXIF orientation 3"):
         read_pair(image, label)
 
@@ -205,3 +205,26 @@ def test_damaged_exif_is_upright(exif, tmp_path):
     path = stored(tmp_path, plain[:2] + segment + plain[2:])
     assert read_format(path).orientation == 1
     np.testing.assert_array_equal(read_image(path), read_image(stored(tmp_path, plain, "plain")))
+
+
+@pytest.mark.parametrize("header", [b"P2\n# of a tool\n16 12\n18\n", b"P2\n16 12\n1\n"], ids=["18", "1"])
+def test_a_label_whose_values_a_decoder_stretches_is_refused(header, tmp_path):
+    text = header + b" ".join(b"%d" % (value % 2) for value in INDICES.ravel())
+    with pytest.raises(DataError, match=r"\(0 to 1"):
+        read_label(stored(tmp_path, text, "a.pgm"))
+
+
+@pytest.mark.parametrize("largest", [31, 1023, 4095])
+def test_an_image_that_does_not_use_its_bits_is_refused(largest, tmp_path):
+    samples = (RGB.astype(">u2") if largest > 255 else RGB % 32).tobytes()
+    with pytest.raises(DataError, match=rf"\(0 to {largest}\), expected an image of 8 bits"):
+        read_image(stored(tmp_path, b"P6\n16 12\n%d\n" % largest + samples, "a.ppm"))
+
+
+def test_equal_flags_do_not_make_a_webp_lie_on_its_label(tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 3
+    image = stored(tmp_path, encoded(RGB, "WEBP", lossless=True, exif=exif), "a.webp")
+    label = stored(tmp_path, encoded(INDICES, "PNG", exif=exif), "a.png")
+    with pytest.raises(DataError, match="EXIF orientation 3"):
+        read_pair(image, label)

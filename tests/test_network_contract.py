@@ -122,3 +122,13 @@ def test_nothing_is_changed_by_looking():
     assert (torch.rand(1), random.random()) == expected
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("last", [lambda x: x.softmax(1), lambda x: x.sigmoid()], ids=["softmax", "sigmoid"])
+def test_probabilities_are_no_logits(last):
+    with pytest.raises(InputError, match=r"between 0 and 1, so probabilities: .*activation: null"):
+        check(Returns(lambda main, aux: last(main)), 0.0)
+
+
+def test_logits_without_negative_values_are_taken():
+    check(Returns(lambda main, aux: main.relu()), 0.0)

@@ -1,9 +1,12 @@
 """Each part of a training step has one callback: nothing is done twice in silence, and nothing by a stranger."""
 
 import pytest
+from catalyst.callbacks import OptimizerCallback
 from toy_runs import toy_recipe
 
 from catalyst_cityscapes.recipe.loading import load_recipe
+from catalyst_cityscapes.recipe.roles import check_built_roles
+from catalyst_cityscapes.recipe.targets import build
 from semseg_ref.errors import InputError
 
 OURS = "catalyst_cityscapes.callbacks"
@@ -93,3 +96,16 @@ def test_parts_that_do_not_meet_stay_possible(tmp_path):
         "callbacks.spare=null",
     )
     assert recipe.callbacks["timer"]["_target_"] == f"{STOCK}.TimerCallback"
+
+
+def test_what_a_function_builds_has_its_role_too():
+    recipe = toy_recipe("city")
+    built = {name: build(node, f"callbacks.{name}") for name, node in recipe.callbacks.items()}
+    check_built_roles(built, recipe.callbacks)
+    optimizer = OptimizerCallback(metric_key="loss")
+    with pytest.raises(
+        InputError, match=r"callbacks\.mine: OptimizerCallback steps the optimiser, which callbacks\.grad"
+    ):
+        check_built_roles({**built, "mine": optimizer}, {**recipe.callbacks, "mine": {}})
+    with pytest.raises(InputError, match=r"callbacks\.mine: expected a callback of Catalyst, got a dict"):
+        check_built_roles({**built, "mine": {}}, {**recipe.callbacks, "mine": {}})

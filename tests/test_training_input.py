@@ -8,6 +8,7 @@ import torch
 from toy_runs import toy_recipe
 
 from catalyst_cityscapes.recipe.loading import load_recipe
+from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.normalisation import tested_with as normalisation_of_the_test
 from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.training_input import check_training_input
@@ -231,3 +232,43 @@ def test_looking_draws_nothing(toy_city):
     assert random.getstate() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
     assert (np.random.get_state()[1] == before[2]).all()
+
+
+ALBUMENTATIONS = "catalyst_cityscapes.data.augmentation.AlbumentationsPipeline"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "{name: Normalize, mean: [0.4, 0.4, 0.4], std: [0.2, 0.2, 0.2], max_pixel_value: 1.0}",
+        "{name: InvertImg, p: 1.0}",
+    ],
+)
+def test_more_steps_of_our_albumentations_pipeline_are_measured(toy_city, extra):
+    recipe = load_recipe(
+        ["toy/pspnet50", "swap/augmentation_albumentations"],
+        [f"data.root={toy_city}", "data.crop=[33,33]", f"augmentation.extra=[{extra}]"],
+    )
+    with pytest.raises(InputError, match="augmentation: normalises by"):
+        check_training_input(recipe)
+
+
+def test_padding_of_the_smallest_image_is_seen(toy_city):
+    pad = "{_target_: albumentations.RandomCrop, height: %d, width: 65, pad_if_needed: true}"
+    normalize = "{_target_: albumentations.Normalize}"
+    tall = ("data.crop=[65,65]",)
+    assert "writes the label 0" in refused(toy_city, *tall, compose(pad % 400, normalize, TENSOR))
+
+
+@pytest.mark.parametrize("mean", [[0.0, 0.0, 0.0], [127.5, 127.5, 127.5]])
+def test_weights_are_tested_as_they_were_trained(toy_city, mean):
+    ours = toy_recipe(toy_city)
+    trained = toy_recipe(toy_city, f"{STEPS}.normalize.mean={mean}", f"{STEPS}.normalize.std=[255,255,255]")
+    saved = trained.model_dump(mode="json", by_alias=True)
+    with pytest.raises(InputError, match=r"w\.pth: was trained with images normalised by .*--set protocol\.mean="):
+        check_trained_normalisation(ours, saved, "w.pth")
+    check_trained_normalisation(trained, saved, "w.pth")
+    check_trained_normalisation(ours, ours.model_dump(mode="json", by_alias=True), "w.pth")
+    check_trained_normalisation(ours, None, "w.pth")
+    told = toy_recipe(toy_city, f"protocol.mean={list(MEAN)}", f"protocol.std={list(STD)}")
+    check_trained_normalisation(told, saved, "w.pth")

@@ -137,3 +137,9 @@ def test_a_name_that_is_nowhere_says_where_was_looked(place):
     (folder / f"{name}.py").unlink()
     said = refused(folder, name)
     assert f"there is no {name}.py either in the folders of the recipe and of the command ({folder}" in said
+
+
+def test_a_file_that_ends_python_is_told(place):
+    folder, name = place
+    (folder / f"{name}.py").write_text("import sys\nsys.exit(0)\n")
+    assert "cannot be imported (SystemExit: 0" in refused(folder, name)

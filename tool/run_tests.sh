@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set-up, lint, and the whole test suite (under 15 minutes on 2 cores). Arguments go to pytest:
+# Set-up, lint, and the whole test suite (about 10 minutes on 2 quiet cores). Arguments go to pytest:
 #   bash tool/run_tests.sh -m "not slow"
 #   bash tool/run_tests.sh --every-cpu [--short]    only the golden tests, under each instruction set of the machine
 set -euo pipefail

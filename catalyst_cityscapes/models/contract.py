@@ -12,6 +12,8 @@ from semseg_ref.random_state import random_state, set_random_state
 
 OWN = "catalyst_cityscapes."
 LARGEST_PROBE = 97
+PROBABILITY_ERROR = 1e-3
+"""Of a sum over classes that is 1; bf16 has two and a half digits."""
 STEP = 64
 """Sides of a probe leave the same rest as the crop's, so that whatever divides one divides the other."""
 
@@ -93,6 +95,11 @@ def _check_logits(what: str, logits: Tensor, classes: int, size: tuple[int, int]
         raise InputError(f"{what} {logits.dtype} {shape} for two images; {expected}")
     if shape[1] != classes:
         raise InputError(f"{what} of {shape[1]} classes, and data.classes is {classes}; {expected}")
+    if logits.min() > 0 and (logits.max() < 1 or (logits.sum(1) - 1).abs().max() < PROBABILITY_ERROR):
+        raise InputError(
+            f"{what} that all lie between 0 and 1, so probabilities: the loss and the test would take a softmax of "
+            "them again; return logits (segmentation_models_pytorch: activation: null)"
+        )
     if tuple(shape[2:]) == size:
         return
     steps = {(side - 1) / (own - 1) if own > 1 else 0.0 for side, own in zip(size, shape[2:], strict=True)}

@@ -7,8 +7,12 @@ states is measured before the training (`catalyst_cityscapes.training_input`).
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from catalyst_cityscapes.recipe.allow_list import is_allowed
 from catalyst_cityscapes.recipe.schema import Node, Recipe
 from catalyst_cityscapes.recipe.targets import OWN_PACKAGES, locate, walk_nodes
 from semseg_ref.errors import InputError
@@ -122,6 +126,35 @@ def check_stated(recipe: Recipe, error_at: Callable[..., InputError]) -> None:
             ("protocol", "mean"),
             f"the test would normalise by {shown((section.mean, section.std))}, and {stated[0].place} trains with "
             f"{shown(trained)}; leave protocol.mean and protocol.std out: the test then does as the training does",
+        )
+
+
+def check_trained_normalisation(recipe: Recipe, trained: Any, path: str | Path) -> None:
+    """Refuses to test weights with another normalisation than they were trained with.
+
+    A recipe whose protocol states mean and std is believed; so is a checkpoint without a readable recipe.
+
+    Args:
+        recipe: of the test.
+        trained: the recipe that the checkpoint holds, as plain values, or None.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        InputError: naming both, and the setting that tests as trained.
+    """
+    if recipe.protocol.mean is not None or not isinstance(trained, dict):
+        return
+    try:
+        saved = Recipe.model_validate(trained)
+    except ValidationError:  # of another version, or a plain Catalyst config
+        return
+    if not all(is_allowed(str(node["_target_"])) for _, node in walk_nodes(saved.augmentation)):
+        return  # a checkpoint names nothing that would be imported for its sake
+    before, now = tested_with(saved), tested_with(recipe)
+    if not same(before, now):
+        raise InputError(
+            f"{path}: was trained with images normalised by {shown(before)}, and this recipe's test would take "
+            f"{shown(now)}; test as trained with --set {settings(before)}"
         )
 
 

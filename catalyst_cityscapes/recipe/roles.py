@@ -5,7 +5,7 @@ of the later, and nothing says so; this is why a role is decided here, by what a
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,23 @@ def check_roles(nodes: Sequence[Node], error_at: Callable[..., InputError]) -> N
                 first, other = owners[role]
                 raise error_at(path, f"{kind} {role.what}, and so does {first} ({other}); set one of them to null")
             owners[role] = (key, kind)
+
+
+def check_built_roles(callbacks: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> None:
+    """`check_roles` of what was built: a function may return any callback, or none.
+
+    Args:
+        callbacks: what was built, by name.
+        nodes: what it was built from.
+
+    Raises:
+        InputError: naming the key path.
+    """
+    for name, callback in callbacks.items():
+        if not isinstance(callback, ICallback):
+            raise InputError(f"callbacks.{name}: expected a callback of Catalyst, got a {type(callback).__name__}")
+    built = [(("callbacks", name), nodes[name], type(callback)) for name, callback in callbacks.items()]
+    check_roles(built, lambda path, message: InputError(f"{'.'.join(path)}: {message}"))
 
 
 def _of_catalyst(target: type) -> type | None:

@@ -106,14 +106,14 @@ def _import_longest(parts: list[str], trusted: Sequence[str]) -> tuple[Any, int]
                 raise InputError(f"target '{wanted}' needs the package '{parts[0]}', not installed{hint}") from error
         except ImportError as error:
             raise InputError(f"target '{wanted}': {module} cannot be imported ({error})") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script without a guard may end python
             if not user_code.is_user_file(parts[0]):
                 raise
             raise InputError(f"target '{wanted}': {module} cannot be imported ({_where(error)})") from error
     raise InputError(f"target '{wanted}' is no dotted name")
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """An error of a user's module, with the place in it."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):  # says its place itself

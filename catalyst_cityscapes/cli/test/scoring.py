@@ -15,6 +15,7 @@ from torch import nn
 from catalyst_cityscapes import __version__
 from catalyst_cityscapes.models.contract import check_network
 from catalyst_cityscapes.notices import warn
+from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import git_revision
@@ -47,7 +48,9 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
         raise OptionError("--device cuda: no GPU is visible")
     network = recipe_network(recipe)
     check_network(network, recipe.data.classes, recipe.data.crop, None, training=False)
-    epoch = load_weights(network, checkpoint, warn).get("epoch")
+    content = load_weights(network, checkpoint, warn)
+    check_trained_normalisation(recipe, content.get("recipe"), checkpoint)
+    epoch = content.get("epoch")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     return network.to("cuda" if use_gpu else "cpu"), epoch
 
