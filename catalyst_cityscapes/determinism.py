@@ -12,6 +12,7 @@ import cv2
 import torch
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.models.contract import two_heads
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.random_state import random_state, set_random_state
 
@@ -40,7 +41,7 @@ def undeterministic_operations(runner: IRunner) -> list[str]:
         with warnings.catch_warnings(record=True) as caught, torch.enable_grad(), python_code_as(was_on):
             warnings.simplefilter("always")
             with runner.engine.autocast():
-                main, aux = network(images)
+                main, aux = two_heads(network(images))
                 loss = runner.criterion.forward(main, target)
                 if aux is not None:
                     loss = loss + runner.criterion.forward(aux, target)

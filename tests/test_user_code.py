@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from toy_runs import catalyst_dl, toy_settings
 
+from catalyst_cityscapes.lab.measurement.network import measure_network
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.targets import locate, resolve_target
+from catalyst_cityscapes.recipe.targets import build, locate, resolve_target
 from semseg_ref.errors import InputError
 
 NETWORK = """
@@ -143,3 +144,18 @@ def test_a_file_that_ends_python_is_told(place):
     folder, name = place
     (folder / f"{name}.py").write_text("import sys\nsys.exit(0)\n")
     assert "cannot be imported (SystemExit: 0" in refused(folder, name)
+
+
+def test_a_network_with_the_main_head_alone_trains_to_the_end_and_is_measured(place, toy_city, capsys):
+    """After the last step it goes through the ledger once more, where a batch of two is no pair of heads."""
+    folder, name = place
+    (folder / f"{name}.py").write_text(NETWORK.replace("return y, (y if self.training else None)", "return y"))
+    given = toy_settings(toy_city, "experiment.epochs=1", "experiment.logdir=run", "callbacks.aux_loss.weight=0")
+    given = [*given, "sampling.batch_size=2"]
+    common = ("--config", "toy/pspnet50", folder / "my.yml", "--trust", name, "--set", *given)
+    assert catalyst_dl("run", *common) == 0, capsys.readouterr().err
+    assert catalyst_dl("test", "--run", "run", "--limit", "1", "--trust", name) == 0, capsys.readouterr().err
+    recipe = load_recipe(["toy/pspnet50", folder / "my.yml"], given, (name,))
+    facts = measure_network(recipe, build(recipe.model, "model"))
+    assert facts.step is not None
+    assert facts.refused is None
