@@ -63,6 +63,7 @@ class ImageFormat:
         lossy: the values were changed when the file was written.
         pages: images in the file, thumbnails not counted.
         orientation: EXIF, 1 (upright) to 8.
+        dark: white is less than 255, and comes as it is stored: right for indices, not for a picture.
     """
 
     kind: str
@@ -76,6 +77,7 @@ class ImageFormat:
     lossy: bool = False
     pages: int = 1
     orientation: int = UPRIGHT
+    dark: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,6 +131,8 @@ def check_image_format(found: ImageFormat, path: str | Path) -> None:
         raise DataError(f"{path}: {found.kind} is no format that is read here; expected an 8-bit PNG or JPEG")
     if found.pages > 1:
         raise DataError(f"{path}: holds {found.pages} pictures, of which only the first would be read; expected one")
+    if found.dark:
+        raise DataError(f"{path}: white is less than 255 in this PGM, so it would be read too dark; convert it first")
     if found.number != "unsigned" or found.bits > 16:
         raise DataError(f"{path}: {_samples(found)}, expected an image of 8 bits a sample; convert it first")
     if found.kind == "TIFF" and found.channels > 3:
@@ -282,32 +286,36 @@ def _other(file: BinaryIO, path: str | Path) -> ImageFormat:
 
 def _by_mode(image: Image.Image, file: BinaryIO) -> ImageFormat:
     kind = "BMP" if image.format == "DIB" else image.format or "?"
+    number, dark = _ppm_range(file) if kind == "PPM" else ("unsigned", False)
     return ImageFormat(
         kind,
         image.height,
         image.width,
         _MODE_BITS.get(image.mode, 8),
-        _number(image, file),
+        "float" if image.mode == "F" else number,
         len(image.getbands()),
         image.mode == "P",
         lossy=kind == "WEBP" and _is_lossy_webp(file),
         pages=getattr(image, "n_frames", 1),
         orientation=_tag(image.getexif(), ORIENTATION_TAG, UPRIGHT),
+        dark=dark,
     )
 
 
-def _number(image: Image.Image, file: BinaryIO) -> str:
-    if image.mode == "F":
-        return "float"
-    if image.format != "PPM":
-        return "unsigned"
-    # Magic number, width, height, largest value. What does not use all bits is stretched (text) or left dark (colours);
-    # only binary grey values come as they are.
+def _ppm_range(file: BinaryIO) -> tuple[str, bool]:
+    """`number` and `dark` of a PPM, by its largest value.
+
+    What does not use all bits is stretched (text) or left dark (colours); only binary grey values come as they are.
+    """
     file.seek(0)
     words = re.sub(rb"#[^\r\n]*", b" ", file.read(PPM_HEADER)).split()
-    largest = int(words[3]) if words[0] in (b"P2", b"P3", b"P5", b"P6") and words[3:] and words[3].isdigit() else 255
-    as_stored = largest in (255, 65535) or (words[0] == b"P5" and largest < 255)
-    return "unsigned" if as_stored else f"0 to {largest}"
+    if words[0] not in (b"P2", b"P3", b"P5", b"P6"):  # bits, or floats
+        return "unsigned", False
+    if len(words) < 4 or not words[3].isdigit():
+        return "of unknown range", False
+    largest = int(words[3])
+    as_stored = words[0] == b"P5" and largest < 255
+    return "unsigned" if as_stored or largest in (255, 65535) else f"0 to {largest}", as_stored
 
 
 def _tag(tags: Any, tag: int, default: int | None) -> int | None:

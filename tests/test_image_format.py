@@ -221,6 +221,12 @@ def test_an_image_that_does_not_use_its_bits_is_refused(largest, tmp_path):
         read_image(stored(tmp_path, b"P6\n16 12\n%d\n" % largest + samples, "a.ppm"))
 
 
+def test_a_grey_image_whose_white_is_not_255_is_refused(tmp_path):
+    path = stored(tmp_path, b"P5\n16 12\n31\n" + (INDICES % 32).tobytes(), "a.pgm")
+    with pytest.raises(DataError, match="white is less than 255"):
+        read_image(path)
+
+
 def test_equal_flags_do_not_make_a_webp_lie_on_its_label(tmp_path):
     exif = Image.Exif()
     exif[0x112] = 3

@@ -152,9 +152,12 @@ def check_trained_normalisation(recipe: Recipe, trained: Any, path: str | Path) 
         return  # a checkpoint names nothing that would be imported for its sake
     before, now = tested_with(saved), tested_with(recipe)
     if not same(before, now):
+        # A protocol may not differ from what the recipe's own node states, so that is what there is to set.
+        stated = stated_normalisations(recipe.augmentation)
+        place = stated[0].place if len(stated) == 1 and is_own(recipe.augmentation) else "protocol"
         raise InputError(
             f"{path}: was trained with images normalised by {shown(before)}, and this recipe's test would take "
-            f"{shown(now)}; test as trained with --set {settings(before)}"
+            f"{shown(now)}; test as trained with --set {settings(before, place)}"
         )
 
 
@@ -186,7 +189,7 @@ def _numbers(values: Sequence[float]) -> str:
     return "[" + ",".join(f"{value:.6g}" for value in values) + "]"
 
 
-def settings(values: Normalisation) -> str:
-    """The `--set` values that make the test normalise so."""
+def settings(values: Normalisation, place: str = "protocol") -> str:
+    """The `--set` values that make the test normalise so; `place` is the key path that states it."""
     std = "null" if values[1] is None else _numbers(values[1])
-    return f"protocol.mean={_numbers(values[0])} protocol.std={std}"
+    return f"{place}.mean={_numbers(values[0])} {place}.std={std}"
