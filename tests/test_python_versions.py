@@ -23,7 +23,7 @@ def test_every_place_names_the_same():
     assert f"Python {RANGE}" in (ROOT / "README.md").read_text()
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py3{PROMISED[0]}"
     for path in (ROOT / "README.md", ROOT / "tool/setup.sh", *(ROOT / "docs").rglob("*.md")):
-        named = re.findall(r"\b3\.\d+ to 3\.\d+\b", path.read_text())
+        named = re.findall(r"\bPython[s]? (3\.\d+ to 3\.\d+)\b", path.read_text(), re.IGNORECASE)
         assert set(named) <= {RANGE}, path
 
 
