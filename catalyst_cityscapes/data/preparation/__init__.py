@@ -4,12 +4,11 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from catalyst_cityscapes.data.preparation.files import exclusive
+from catalyst_cityscapes.data.preparation.manifest import Manifest, check_folder
+from catalyst_cityscapes.data.preparation.parallel import Progress, available_cpus, silent
+from catalyst_cityscapes.data.preparation.pipeline import Outcome, carry_out
 from semseg_ref.errors import InputError, did_you_mean
-
-from .files import exclusive
-from .manifest import Manifest, check_folder
-from .parallel import Progress, available_cpus, silent
-from .pipeline import Outcome, carry_out
 
 DATASETS = ("ade20k", "bdd100k", "camvid", "cityscapes", "voc2012")
 

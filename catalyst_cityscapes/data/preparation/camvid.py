@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from .files import find_base, one_source, visible
-from .parallel import Progress
-from .pipeline import IGNORE_INDEX, ListFile, Plan, Sample, pair_up, recode
+from catalyst_cityscapes.data.preparation.files import find_base, one_source, visible
+from catalyst_cityscapes.data.preparation.parallel import Progress
+from catalyst_cityscapes.data.preparation.pipeline import IGNORE_INDEX, ListFile, Plan, Sample, pair_up, recode
 
 CLASSES = 11
 EXPECTED = {"train": 367, "val": 101, "test": 233}

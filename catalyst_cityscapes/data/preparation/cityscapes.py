@@ -10,13 +10,12 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.helpers.labels import name2label
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
+from catalyst_cityscapes.data.preparation.archive import list_members, unpack
+from catalyst_cityscapes.data.preparation.files import missing_folder, visible
+from catalyst_cityscapes.data.preparation.parallel import Progress
+from catalyst_cityscapes.data.preparation.pipeline import ListFile, Plan, Sample, place_files
 from semseg_ref.errors import DataError, did_you_mean
 from semseg_ref.image_size import check_pixels
-
-from .archive import list_members, unpack
-from .files import missing_folder, visible
-from .parallel import Progress
-from .pipeline import ListFile, Plan, Sample, place_files
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 ZIPS = {IMAGES: "leftImg8bit_trainvaltest.zip", LABELS: "gtFine_trainvaltest.zip"}

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from catalyst_cityscapes.data.preparation.files import digest
+from catalyst_cityscapes.data.preparation.label_image import decode_indices, values_of
+from catalyst_cityscapes.data.preparation.parallel import Progress, run_parallel
 from semseg_ref.errors import DataError
 from semseg_ref.prepared import ID_SPACE, MANIFEST, OTHER_ENCODINGS, read_prepared
-
-from .files import digest
-from .label_image import decode_indices, values_of
-from .parallel import Progress, run_parallel
 
 FORMAT = 1
 JOURNAL = "prepared.unfinished.jsonl"

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from .parallel import Progress
+from catalyst_cityscapes.data.preparation.parallel import Progress
 
 
 @contextlib.contextmanager

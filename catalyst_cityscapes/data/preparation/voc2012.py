@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from catalyst_cityscapes.data.preparation.files import find_base, one_source, visible
+from catalyst_cityscapes.data.preparation.parallel import Progress
+from catalyst_cityscapes.data.preparation.pipeline import IGNORE_INDEX, ListFile, Plan, Sample, recode
 from semseg_ref.errors import DataError
-
-from .files import find_base, one_source, visible
-from .parallel import Progress
-from .pipeline import IGNORE_INDEX, ListFile, Plan, Sample, recode
 
 CLASSES = 21
 EXPECTED = {"train": 1464, "val": 1449, "train_aug": 10582}

@@ -3,9 +3,8 @@
 import argparse
 import sys
 
+from catalyst_cityscapes.data.toy_city.writer import build_toy_city
 from semseg_ref.errors import InputError
-
-from .writer import build_toy_city
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .labels import LABELS, find_label
+from catalyst_cityscapes.data.toy_city.labels import LABELS, find_label
 
 Outline = list[tuple[int, int]]
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .camera import Camera
-from .light import Color, Light, mixed, pick, scaled, vary
-from .shapes import Actor, Piece, Shape, Texture, box
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.light import Color, Light, mixed, pick, scaled, vary
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture, box
 
 FACADES: tuple[Color, ...] = (
     (196, 182, 156),

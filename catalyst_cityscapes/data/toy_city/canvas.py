@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from .camera import Camera
-from .light import Light
-from .shapes import SUBPIXEL_BITS, Shape, Texture, fixed_point, pixel_window
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.light import Light
+from catalyst_cityscapes.data.toy_city.shapes import SUBPIXEL_BITS, Shape, Texture, fixed_point, pixel_window
 
 # Contrast of each surface in levels: grain of one pixel, patches of H/48, blotches of H/10.
 RELIEF: dict[Texture, tuple[float, float, float]] = {

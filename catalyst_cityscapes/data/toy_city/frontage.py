@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from .buildings import FACADES, House
-from .camera import Camera
-from .light import Color, Light, mixed, pick, scaled
-from .shapes import Actor, Piece, Shape, Texture
-from .street import FAR_M, Street
-from .vegetation import bush, hedge, tree
+from catalyst_cityscapes.data.toy_city.buildings import FACADES, House
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.light import Color, Light, mixed, pick, scaled
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture
+from catalyst_cityscapes.data.toy_city.street import FAR_M, Street
+from catalyst_cityscapes.data.toy_city.vegetation import bush, hedge, tree
 
 # setting: chances of house, wall, fence, hedge, park
 CHANCES: dict[str, tuple[float, ...]] = {

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .camera import Camera
-from .light import Color, Light, mixed, pick, scaled, vary
-from .shapes import Piece, Shape, Texture, oval
-from .street import FAR_M, Street, Strip
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.light import Color, Light, mixed, pick, scaled, vary
+from catalyst_cityscapes.data.toy_city.shapes import Piece, Shape, Texture, oval
+from catalyst_cityscapes.data.toy_city.street import FAR_M, Street, Strip
 
 NEAR_M = 1.0
 LAP_M = 0.3

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .camera import Camera, Stand
-from .light import Color, Light, pick, scaled, vary
-from .shapes import Actor, Piece, Shape, Texture, bar, box, oval, ring
-from .vegetation import ground_shadow
+from catalyst_cityscapes.data.toy_city.camera import Camera, Stand
+from catalyst_cityscapes.data.toy_city.light import Color, Light, pick, scaled, vary
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture, bar, box, oval, ring
+from catalyst_cityscapes.data.toy_city.vegetation import ground_shadow
 
 CLOTHES: tuple[Color, ...] = (
     (44, 46, 54),

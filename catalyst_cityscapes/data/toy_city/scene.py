@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .annotation import Annotated
-from .buildings import skyline
-from .camera import Camera
-from .canvas import Canvas
-from .frontage import frontage_actors
-from .ground import ground_pieces
-from .light import Light, scaled
-from .shapes import Actor, Piece, Shape, Texture, trace
-from .street import Street
-from .traffic import Casting
+from catalyst_cityscapes.data.toy_city.annotation import Annotated
+from catalyst_cityscapes.data.toy_city.buildings import skyline
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.canvas import Canvas
+from catalyst_cityscapes.data.toy_city.frontage import frontage_actors
+from catalyst_cityscapes.data.toy_city.ground import ground_pieces
+from catalyst_cityscapes.data.toy_city.light import Light, scaled
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture, trace
+from catalyst_cityscapes.data.toy_city.street import Street
+from catalyst_cityscapes.data.toy_city.traffic import Casting
 
 
 @dataclass(frozen=True)

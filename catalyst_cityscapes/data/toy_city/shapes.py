@@ -8,8 +8,8 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
-from .annotation import Outline
-from .light import Color
+from catalyst_cityscapes.data.toy_city.annotation import Outline
+from catalyst_cityscapes.data.toy_city.light import Color
 
 SUBPIXEL_BITS = 4
 

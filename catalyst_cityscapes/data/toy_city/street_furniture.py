@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-from .camera import Camera, Stand
-from .light import Color, Light, pick, scaled, vary
-from .shapes import Actor, Piece, Shape, Texture, bar, box, oval
-from .vegetation import ground_shadow
+from catalyst_cityscapes.data.toy_city.camera import Camera, Stand
+from catalyst_cityscapes.data.toy_city.light import Color, Light, pick, scaled, vary
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture, bar, box, oval
+from catalyst_cityscapes.data.toy_city.vegetation import ground_shadow
 
 METALS: tuple[Color, ...] = ((112, 114, 116), (66, 70, 70), (146, 146, 142), (60, 80, 68), (96, 84, 72))
 LENSES: tuple[Color, ...] = ((236, 60, 48), (244, 176, 50), (70, 220, 130))

@@ -2,15 +2,22 @@
 
 import numpy as np
 
-from .camera import Camera
-from .light import Light
-from .people import cyclist, parked, pedestrian
-from .shapes import Actor
-from .street import Street, Strip
-from .street_furniture import bollards, kerb_box, lamp_post, shelter, sign_post, traffic_light
-from .vegetation import tree
-from .vehicle_models import BUS, CARAVAN, CARS, TRAM, TRUCK, Model
-from .vehicles import AWAY, ONCOMING, TO_LEFT, TO_RIGHT, Vehicle
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.light import Light
+from catalyst_cityscapes.data.toy_city.people import cyclist, parked, pedestrian
+from catalyst_cityscapes.data.toy_city.shapes import Actor
+from catalyst_cityscapes.data.toy_city.street import Street, Strip
+from catalyst_cityscapes.data.toy_city.street_furniture import (
+    bollards,
+    kerb_box,
+    lamp_post,
+    shelter,
+    sign_post,
+    traffic_light,
+)
+from catalyst_cityscapes.data.toy_city.vegetation import tree
+from catalyst_cityscapes.data.toy_city.vehicle_models import BUS, CARAVAN, CARS, TRAM, TRUCK, Model
+from catalyst_cityscapes.data.toy_city.vehicles import AWAY, ONCOMING, TO_LEFT, TO_RIGHT, Vehicle
 
 RIDES: dict[str, str] = {"motorcycle": "motorcycle", "rider": "bicycle"}
 RIDER_M = 11.0

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .camera import Camera, Stand
-from .light import Color, Light, pick, scaled
-from .shapes import Actor, Piece, Shape, Texture, bar, blob, oval, unit_circle
+from catalyst_cityscapes.data.toy_city.camera import Camera, Stand
+from catalyst_cityscapes.data.toy_city.light import Color, Light, pick, scaled
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture, bar, blob, oval, unit_circle
 
 # Summer, autumn and bare: the last ones overlap with brick and soil.
 FOLIAGE: tuple[Color, ...] = (

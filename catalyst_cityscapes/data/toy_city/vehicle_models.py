@@ -6,7 +6,7 @@ left (-1) to its right (1).
 
 from dataclasses import dataclass
 
-from .light import Color
+from catalyst_cityscapes.data.toy_city.light import Color
 
 Outline = tuple[tuple[float, float], ...]
 Fitting = tuple[float, float, float, float, str]

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from .camera import Camera
-from .light import Color, Light, mixed, pick, scaled
-from .shapes import Actor, Piece, Shape, Texture, unit_circle
-from .vehicle_models import Body, Fitting, Model
+from catalyst_cityscapes.data.toy_city.camera import Camera
+from catalyst_cityscapes.data.toy_city.light import Color, Light, mixed, pick, scaled
+from catalyst_cityscapes.data.toy_city.shapes import Actor, Piece, Shape, Texture, unit_circle
+from catalyst_cityscapes.data.toy_city.vehicle_models import Body, Fitting, Model
 
 AWAY, ONCOMING, TO_RIGHT, TO_LEFT = 0.0, math.pi, math.pi / 2, -math.pi / 2
 FITTINGS: dict[str, Color] = {"glass": (70, 78, 88), "plate": (214, 214, 206), "dark": (46, 46, 48)}

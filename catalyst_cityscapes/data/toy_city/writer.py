@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from catalyst_cityscapes.data.toy_city.annotation import paint_labels, polygons_document
+from catalyst_cityscapes.data.toy_city.scene import hidden_annotation, render_scene
 from semseg_ref.errors import InputError
-
-from .annotation import paint_labels, polygons_document
-from .scene import hidden_annotation, render_scene
 
 MANIFEST = "toy_city.json"
 UNFINISHED = "toy_city.unfinished.json"
