@@ -12,8 +12,8 @@ import time
 import torch
 from torch.utils.data import Dataset
 
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.sampling import EpochSampler, SeededDataset, build_loader
-from semseg_ref.seeding import SeedStreams
 
 BATCH, EPOCHS = 4, 4
 WAYS = {

@@ -17,9 +17,9 @@ import click
 import cv2
 import numpy as np
 
+from semseg_ref.base.image_format import image_format
+from semseg_ref.checks.lists import check_formats, look_at_labels
 from semseg_ref.dataset import read_pair
-from semseg_ref.image_format import image_format
-from semseg_ref.list_check import check_formats, look_at_labels
 
 FILES, SIZE = 20, (1024, 2048)
 

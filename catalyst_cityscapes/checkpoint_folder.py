@@ -9,9 +9,9 @@ import re
 import shutil
 from pathlib import Path
 
-from semseg_ref.checkpoint_file import read_checkpoint
-from semseg_ref.checkpoint_integrity import check_integrity
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.checkpoints.checksum import check_integrity
+from semseg_ref.base.checkpoints.reading import read_checkpoint
+from semseg_ref.base.errors import CheckpointError
 
 EPOCH_FILE = re.compile(r"train_epoch_(\d+)\.pth")
 WITHIN_FILE = re.compile(r"within_epoch_(\d+)_batch_(\d+)\.pth")

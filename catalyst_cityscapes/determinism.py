@@ -14,7 +14,7 @@ from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.models.contract import two_heads
 from catalyst_cityscapes.training_set import data_streams
-from semseg_ref.random_state import random_state, set_random_state
+from semseg_ref.base.random_state import random_state, set_random_state
 
 PROBE_IMAGES = 2
 """The fewest that PSPNet's batch norm over a single pixel can train on."""

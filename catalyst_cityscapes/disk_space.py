@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from catalyst_cityscapes.checkpoint_folder import occupied
-from semseg_ref.errors import InputError, StorageError
+from semseg_ref.base.errors import InputError, StorageError
 
 OVERHEAD = 1 << 20
 """Bytes of names, recipe and archive."""

@@ -14,9 +14,9 @@ from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
 
-from semseg_ref.arithmetic import set_cudnn
+from semseg_ref.base.arithmetic import set_cudnn
+from semseg_ref.base.errors import LostProcessError, OptionError
 from semseg_ref.distributed import all_reduce_sum, join_processes, process_device, stop_processes
-from semseg_ref.errors import LostProcessError, OptionError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -53,7 +53,7 @@ class SegmentationEngine(Engine):
             autocast; fp16 scales the loss and needs a GPU, bf16 a GPU or a processor that has it (`cpu_has_bf16`).
         device: `auto` takes a GPU when one is visible.
         timeout_minutes: how long a process waits for the others.
-        deterministic, benchmark: of cuDNN, see `semseg_ref.arithmetic.set_cudnn`.
+        deterministic, benchmark: of cuDNN, see `semseg_ref.base.arithmetic.set_cudnn`.
 
     Raises:
         OptionError: a GPU is asked for and none is visible, fp16 on a CPU, bf16 on a CPU without it, or torchrun's

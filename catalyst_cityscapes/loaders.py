@@ -7,16 +7,16 @@ import cv2
 from torch import nn
 from torch.utils.data import DataLoader
 
-from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import check_data, training_set
 from catalyst_cityscapes.transfer import collate_narrow
 from catalyst_cityscapes.validation import validation_set
-from semseg_ref.errors import OptionError
-from semseg_ref.loader_faults import shared_memory_warning
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import OptionError
+from semseg_ref.checks.batch import needs_several_images, smallest_batch
+from semseg_ref.checks.workers import shared_memory_warning
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import ShardSampler, build_loader
-from semseg_ref.single_image import needs_several_images, smallest_batch
 
 
 def process_batch(recipe: Recipe, world: int) -> int:

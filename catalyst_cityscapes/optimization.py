@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import HEAD_MULTIPLIER, group_modules
 from semseg_ref.optimizer import parameter_groups as official_groups
 

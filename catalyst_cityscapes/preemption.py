@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 from torch import distributed
 
-from semseg_ref.errors import LostProcessError
+from semseg_ref.base.errors import LostProcessError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 NOTHING, SAVE, STOP = 0, 1, 2

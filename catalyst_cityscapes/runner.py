@@ -1,7 +1,7 @@
 """The runner: a recipe as a Catalyst `SupervisedRunner`.
 
-Everything random is drawn from `semseg_ref.seeding.SeedStreams` at the same positions as in the control arm, so that
-both arms see the same weights, images, augmentation and dropout.
+Everything random is drawn from `semseg_ref.base.seed_streams.SeedStreams` at the same positions as in the control arm,
+so that both arms see the same weights, images, augmentation and dropout.
 """
 
 import contextlib
@@ -26,7 +26,6 @@ from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
 from catalyst_cityscapes.models.contract import check_network, two_heads
-from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.optimization import reference_groups, start_momenta
 from catalyst_cityscapes.preemption import Agreement, StopSignals
 from catalyst_cityscapes.recipe.agreement import check_agreement
@@ -51,16 +50,17 @@ from catalyst_cityscapes.training_step import (
 )
 from catalyst_cityscapes.transfer import Copier
 from catalyst_cityscapes.validation import predict_batch
-from semseg_ref.arithmetic import deterministic_algorithms
-from semseg_ref.checkpoint import load_state, weights_in
-from semseg_ref.errors import OptionError
-from semseg_ref.fine_tuning import start_from
-from semseg_ref.loader_faults import loader_fault
+from semseg_ref.base.arithmetic import deterministic_algorithms
+from semseg_ref.base.checkpoints.fine_tuning import start_from
+from semseg_ref.base.checkpoints.state_dict import load_state, weights_in
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import OptionError
+from semseg_ref.base.seed_streams import SeedStreams
+from semseg_ref.checks.batch import TORCH_SAYS
+from semseg_ref.checks.workers import loader_fault
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
-from semseg_ref.seeding import SeedStreams
-from semseg_ref.single_image import TORCH_SAYS
 
 
 class SegmentationRunner(dl.SupervisedRunner):

@@ -24,10 +24,10 @@ from catalyst_cityscapes.recipe.normalisation import (
 )
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import build_augmentation
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.image_format import read_format
+from semseg_ref.base.random_state import random_state, set_random_state
 from semseg_ref.dataset import make_dataset
-from semseg_ref.errors import InputError
-from semseg_ref.image_format import read_format
-from semseg_ref.random_state import random_state, set_random_state
 
 DRAWS, SMALL_DRAWS = 8, 16
 COLOURS = ((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255))

@@ -6,14 +6,14 @@ from typing import Any
 
 from catalyst_cityscapes.data.augmentation.adapters import adapted
 from catalyst_cityscapes.data.image_set import image_set
-from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.seed_streams import SeedStreams
+from semseg_ref.checks.lists import check_training_lists
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import InputError
-from semseg_ref.list_check import check_training_lists
 from semseg_ref.sampling import EpochSampler, SeededDataset
-from semseg_ref.seeding import SeedStreams
 
 
 def data_streams(recipe: Recipe) -> SeedStreams | None:

@@ -19,11 +19,11 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.recipe.targets import target_names
 from catalyst_cityscapes.training_set import data_streams
-from semseg_ref.checkpoint import check_training_state
-from semseg_ref.checkpoint_file import read_checkpoint
-from semseg_ref.checkpoint_integrity import check_integrity
-from semseg_ref.errors import CheckpointError
-from semseg_ref.random_state import random_state, set_random_state
+from semseg_ref.base.checkpoints.checksum import check_integrity
+from semseg_ref.base.checkpoints.reading import read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import check_training_state
+from semseg_ref.base.errors import CheckpointError
+from semseg_ref.base.random_state import random_state, set_random_state
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.runner import SegmentationRunner

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from catalyst_cityscapes.notices import warn
-from semseg_ref.errors import OptionError
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import OptionError
 from semseg_ref.model.pspnet import resize_bilinear
 
 MemoryFormat = Literal["contiguous", "channels_last"]

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch.utils.data import default_collate
 
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 
 Transfer = Literal["plain", "overlapped"]
 Sample = tuple[torch.Tensor, torch.Tensor]

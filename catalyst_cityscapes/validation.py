@@ -9,7 +9,7 @@ from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.testing.predictor import Predictor
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
 from semseg_ref.tester import gpu_arithmetic

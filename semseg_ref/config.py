@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from semseg_ref.errors import InputError, OptionError, OptionTypeError, RunStopError, did_you_mean, one_line
-from semseg_ref.yaml_limits import yaml_problem
+from semseg_ref.base.errors import InputError, OptionError, OptionTypeError, RunStopError, did_you_mean, one_line
+from semseg_ref.base.safe.yaml import yaml_problem
 
 # YAML 1.1 takes a number with an exponent but no point for text.
 _TEXT_NUMBER = re.compile(r"[+-]?\d+[eE][+-]?\d+")

@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
-from semseg_ref.errors import DataError, OptionError, did_you_mean
-from semseg_ref.image_format import (
+from semseg_ref.base.dataset_manifest import check_prepared
+from semseg_ref.base.errors import DataError, OptionError, did_you_mean
+from semseg_ref.base.image_format import (
     ImageFormat,
     check_image_format,
     check_label_format,
     check_pair_formats,
     image_format,
 )
-from semseg_ref.image_size import JPEG_SIGNATURE, PNG_SIGNATURE, declared_size
-from semseg_ref.prepared import check_prepared
+from semseg_ref.base.safe.image_header import JPEG_SIGNATURE, PNG_SIGNATURE, declared_size
 
 SPLITS = ("train", "val", "test")
 CITYSCAPES_LABEL_IDS = 34

@@ -8,7 +8,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ The arithmetic and the wording are the reference's. Where the reference silently
 outside the classes, this is an error that names the file.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -16,9 +15,10 @@ import cv2
 import numpy as np
 import torch
 
+from semseg_ref.base.errors import DataError, OptionError
+from semseg_ref.base.files import file_sha256, replace_atomically
+from semseg_ref.base.image_format import check_pair_formats, read_format
 from semseg_ref.dataset import check_label_values, read_label
-from semseg_ref.errors import DataError, InputError, OptionError
-from semseg_ref.image_format import check_pair_formats, read_format
 from semseg_ref.metric import EPSILON, Scores, areas_from_matrix, confusion_matrix, scores_from_areas
 from semseg_ref.protocol import Protocol
 
@@ -194,15 +194,6 @@ def format_report(evaluation: Evaluation, per_image: bool = True) -> list[str]:
     return lines
 
 
-def file_sha256(path: str | Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write_score(
     path: str | Path,
     evaluation: Evaluation,
@@ -251,34 +242,3 @@ def write_score(
     text = json.dumps(content, indent=1) + "\n"
     replace_atomically(path, lambda file: file.write(text.encode()))
     return content
-
-
-def create_folder(path: str | Path) -> Path:
-    """A folder to write into, with the folders above it.
-
-    Raises:
-        InputError: it cannot be created, or not be written to.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: this folder cannot be created ({error.strerror})") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: this folder cannot be written to")
-    return path
-
-
-def replace_atomically(path: str | Path, write: Callable[[Any], Any]) -> None:
-    """Gives `write` a binary file of a temporary name in the same folder, then renames it to `path`.
-
-    When `write` fails or is interrupted, `path` stays as it was and nothing else is left behind.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

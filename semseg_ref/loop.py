@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from semseg_ref.base.iteration_log import IterationRecord
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.config import CfgNode
 from semseg_ref.distributed import all_reduce_sum
 from semseg_ref.metric import AverageMeter, intersection_and_union_torch
 from semseg_ref.model.pspnet import downsample_target
 from semseg_ref.optimizer import set_learning_rate
 from semseg_ref.schedule import poly_learning_rate
-from semseg_ref.seeding import SeedStreams
-from semseg_ref.train_log import IterationRecord
 
 Scalars = Callable[[str, float, int], None]
 EpochResult = tuple[float, float, float, float]

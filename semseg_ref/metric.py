@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 EPSILON = 1e-10
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.errors import CheckpointError
 
 BACKBONE = ("layer0", "layer1", "layer2", "layer3", "layer4")
 HEADS = ("ppm", "psa", "cls", "aux")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semseg_ref.errors import OptionError, did_you_mean
-from semseg_ref.image_statistics import MEAN, STD
+from semseg_ref.base.errors import OptionError, did_you_mean
+from semseg_ref.base.image_statistics import MEAN, STD
 
 MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 OUTPUT_STRIDE = 8

@@ -10,8 +10,8 @@ import cv2
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
-from semseg_ref.errors import OptionError
-from semseg_ref.seeding import SeedStreams
+from semseg_ref.base.errors import OptionError
+from semseg_ref.base.seed_streams import SeedStreams
 
 SampleKey = tuple[int, int]
 SECONDS_TO_SAVE = 120

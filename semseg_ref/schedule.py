@@ -1,6 +1,6 @@
 """Learning rates as functions of the training's progress."""
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 
 def poly_learning_rate(base_lr: float, curr_iter: int, max_iter: int, power: float = 0.9) -> float:

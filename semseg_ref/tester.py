@@ -22,20 +22,13 @@ from PIL import Image
 from torch import nn
 from torch.backends import cudnn
 
+from semseg_ref.base.checkpoints.state_dict import load_weights
+from semseg_ref.base.errors import CheckpointError, DataError, OptionError
+from semseg_ref.base.files import create_folder, replace_atomically
 from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.checkpoint import load_weights
 from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line, require_whole
 from semseg_ref.dataset import check_list, make_dataset, read_image
-from semseg_ref.errors import CheckpointError, DataError, OptionError
-from semseg_ref.evaluation import (
-    check_labels,
-    create_folder,
-    evaluate_folder,
-    format_report,
-    output_names,
-    replace_atomically,
-    write_score,
-)
+from semseg_ref.evaluation import check_labels, evaluate_folder, format_report, output_names, write_score
 from semseg_ref.metric import check_ignored_value
 from semseg_ref.model.build import build_network
 from semseg_ref.protocol import Protocol, padding, protocol_from_cfg, scaled_size, window_positions

@@ -4,8 +4,8 @@
 
 One process on one GPU or the CPU, or one per GPU under torchrun; the batch and the workers of the config are
 totals, split over the processes as the reference does. It differs from the reference where the reference does
-not do what it says: `manual_seed` seeds everything (`semseg_ref.seeding`), a `weight` or `resume` file that is
-missing is an error, validation counts every image once, and convolutions do not use TF32 (the published numbers
+not do what it says: `manual_seed` seeds everything (`semseg_ref.base.seed_streams`), a `weight` or `resume` file that
+is missing is an error, validation counts every image once, and convolutions do not use TF32 (the published numbers
 come from cards without it).
 """
 
@@ -18,24 +18,29 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semseg_ref.arithmetic import set_cudnn
-from semseg_ref.checkpoint import check_training_state, load_weights, official_state_dict, save_checkpoint
+from semseg_ref.base.arithmetic import set_cudnn
+from semseg_ref.base.checkpoints.state_dict import (
+    check_training_state,
+    load_weights,
+    official_state_dict,
+    save_checkpoint,
+)
+from semseg_ref.base.errors import OptionError
+from semseg_ref.base.files import create_folder
+from semseg_ref.base.iteration_log import IterationLog, IterationRecord
+from semseg_ref.base.seed_streams import SeedStreams
+from semseg_ref.checks.batch import needs_several_images
+from semseg_ref.checks.lists import check_training_lists
+from semseg_ref.checks.workers import told_loader_faults
 from semseg_ref.config import CfgNode, exit_on_input_error, parse_command_line, require_numbers, require_whole
 from semseg_ref.dataset import SemData, check_list
 from semseg_ref.distributed import Processes, leave_processes, start_processes, stop_processes
-from semseg_ref.errors import OptionError
-from semseg_ref.evaluation import create_folder
-from semseg_ref.list_check import check_training_lists
-from semseg_ref.loader_faults import told_loader_faults
 from semseg_ref.loop import EpochResult, Scalars, train_epoch, validate
 from semseg_ref.metric import check_ignored_value
 from semseg_ref.model.build import build_network
 from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state, sgd
 from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
-from semseg_ref.seeding import SeedStreams
-from semseg_ref.single_image import needs_several_images
-from semseg_ref.train_log import IterationLog, IterationRecord
 from semseg_ref.transform import MEAN, STD, train_transform, val_transform
 
 

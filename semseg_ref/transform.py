@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import torch
 
-from semseg_ref.errors import DataError, OptionError, did_you_mean
-from semseg_ref.image_statistics import MEAN, STD
+from semseg_ref.base.errors import DataError, OptionError, did_you_mean
+from semseg_ref.base.image_statistics import MEAN, STD
 
 Pair = tuple[Any, Any]
 Transform = Callable[[Any, Any], Pair]

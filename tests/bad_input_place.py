@@ -15,8 +15,8 @@ from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe, toy_settings
 
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from semseg_ref import tester, train
-from semseg_ref.checkpoint import official_state_dict, save_checkpoint
-from semseg_ref.evaluation import file_sha256
+from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
+from semseg_ref.base.files import file_sha256
 
 PROGRAMS = ("run", "test", "semseg_ref.train", "semseg_ref.tester")
 ONE_WINDOW = ("protocol.crop=[65, 97]", "protocol.base_size=96")

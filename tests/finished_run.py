@@ -15,11 +15,11 @@ from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import environment, to_yaml
+from semseg_ref.base.iteration_log import IterationLog, IterationRecord
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import make_dataset, read_label
 from semseg_ref.evaluation import evaluate_folder, output_names, write_score
 from semseg_ref.tester import save_prediction
-from semseg_ref.train_log import IterationLog, IterationRecord
 
 
 def toy_recipe(root: Path, val: int = 4, train: int = 6, settings: tuple[str, ...] = ()) -> Recipe:

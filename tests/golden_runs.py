@@ -15,12 +15,12 @@ from recipes import fill_weights, golden_input, load_golden, rec_image, rec_inpu
 from torch import Tensor, nn
 
 from semseg_ref import tester
+from semseg_ref.base.iteration_log import IterationRecord
 from semseg_ref.config import CfgNode
 from semseg_ref.loop import train_epoch, validate
 from semseg_ref.model import PSANet, PSPNet, downsample_target
 from semseg_ref.optimizer import sgd
 from semseg_ref.protocol import Protocol
-from semseg_ref.train_log import IterationRecord
 
 Quantities = dict[str, np.ndarray]
 

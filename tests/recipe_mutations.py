@@ -18,7 +18,7 @@ from catalyst_cityscapes.lab.ladder import Ladder, check_names
 from catalyst_cityscapes.lab.ladder_file import read_ladder
 from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, one_line
+from semseg_ref.base.errors import InputError, one_line
 
 LADDERS = sorted((CONFIGS / "ladders").glob("*.yml"))
 RECIPES = sorted(set(CONFIGS.rglob("*.yml")) - set(LADDERS))

@@ -20,7 +20,7 @@ from catalyst_cityscapes.cli import lab_run
 from catalyst_cityscapes.lab.children import Child
 from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.results import read_results
-from semseg_ref.train_log import read_iteration_log
+from semseg_ref.base.iteration_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 forks = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used CUDA cannot be forked")

@@ -5,7 +5,7 @@ from toy_runs import SMALL, SMALL_PACKAGE, toy_recipe, toy_settings, train_contr
 
 from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.loading import load_recipe
-from semseg_ref.errors import InputError, OptionError
+from semseg_ref.base.errors import InputError, OptionError
 
 STEPS = "augmentation.steps"
 ROTATE = "_target_: albumentations.Rotate, limit: 10"

@@ -8,7 +8,7 @@ import torch
 from toy_runs import SMALL, catalyst_dl, toy_recipe, toy_settings, train_catalyst, train_control
 
 from catalyst_cityscapes.runner import SegmentationRunner
-from semseg_ref.checkpoint import read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from catalyst_cityscapes.data.augmentation import BoxBlur, Pipeline, ShiftScaleRotate, SmallestMaxSize
 from semseg_ref import transform
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 def zoom(scale):

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from catalyst_cityscapes.data.augmentation import AlbumentationsPipeline, albumentations_pipeline
 from semseg_ref import transform
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 pytest.importorskip("albumentations")

@@ -27,7 +27,7 @@ from catalyst_cityscapes.testing.resizing import has_opencv_bits, resize_planes
 from catalyst_cityscapes.testing.shares import in_shares
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref import tester
-from semseg_ref.errors import CheckpointError, DataError, OptionError
+from semseg_ref.base.errors import CheckpointError, DataError, OptionError
 from semseg_ref.evaluation import evaluate_folder, write_score
 from semseg_ref.protocol import Protocol, whole
 

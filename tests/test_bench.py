@@ -8,8 +8,8 @@ import torch
 from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.bench.step import Resident, Size, matrix_rate, step_flops
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.loop import train_epoch
-from semseg_ref.seeding import SeedStreams
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from semseg_ref.base.errors import DataError
 from semseg_ref.catalog import FOLDER, load_colors, load_names, resolve
-from semseg_ref.errors import DataError
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cityscapes", 19), ("camvid", 11), ("voc2012", 21)])

@@ -9,7 +9,7 @@ from catalyst_cityscapes.lab.measurement.loss import measure_loss
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
 from catalyst_cityscapes.recipe.translation import recipe_to_official
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 THREE = ("data.classes=3", "model.classes=3")
 

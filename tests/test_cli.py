@@ -24,7 +24,7 @@ from toy_runs import (
 
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.recipe.loading import load_recipe
-from semseg_ref.evaluation import file_sha256
+from semseg_ref.base.files import file_sha256
 from semseg_ref.metric import areas_from_matrix, scores_from_areas
 
 OFFICIAL = Path(__file__).parent.parent / "tool" / "official" / "cityscapes"

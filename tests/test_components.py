@@ -15,7 +15,7 @@ from toy_runs import SMALL_PACKAGE, assert_same_checkpoints, remove_checkpoints,
 from catalyst_cityscapes import callbacks
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.checkpoint import read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 
 CARDS = Path(__file__).parent.parent / "docs" / "components"
 HEADINGS = [

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from recipes import load_golden
 
+from semseg_ref.base.errors import DataError, OptionError, OptionTypeError
 from semseg_ref.config import (
     CfgNode,
     exit_on_input_error,
@@ -14,7 +15,6 @@ from semseg_ref.config import (
     merge_cfg_from_list,
     parse_command_line,
 )
-from semseg_ref.errors import DataError, OptionError, OptionTypeError
 
 OFFICIAL = Path(__file__).parent.parent / "tool" / "official" / "cityscapes"
 GOLDEN = load_golden("config.json")

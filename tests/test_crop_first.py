@@ -16,7 +16,7 @@ from toy_runs import child_environment
 from catalyst_cityscapes.data.augmentation import CropFirst, crop_first, window_check
 from catalyst_cityscapes.data.augmentation.crop_window import Rotation, Span, Window, blurred, scaled_image
 from catalyst_cityscapes.data.augmentation.window_check import UnequalWindows, unequal_windows
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.transform import (
     Compose,
     Crop,

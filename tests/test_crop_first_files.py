@@ -18,8 +18,8 @@ from catalyst_cityscapes.data import plain_png as decoding
 from catalyst_cityscapes.data.augmentation import CropFirst, Pipeline, crop_first
 from catalyst_cityscapes.data.augmentation.window_check import UnequalWindows
 from catalyst_cityscapes.data.image_set import CropFirstSemData, image_set
+from semseg_ref.base.errors import DataError
 from semseg_ref.dataset import SemData
-from semseg_ref.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CAMVID = Path(__file__).parent.parent.parent / "shared" / "camvid"

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from recipes import load_golden, rec_image, rec_label
 
+from semseg_ref.base.errors import DataError, OptionError
 from semseg_ref.dataset import SemData, check_label_values, check_list, make_dataset, read_image, read_label
-from semseg_ref.errors import DataError, OptionError
 
 LISTS = load_golden("dataset_lists.json")
 

@@ -24,10 +24,10 @@ from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.training_set import training_set
 from catalyst_cityscapes.validation import validation_set
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import SemData, read_pair
-from semseg_ref.errors import DataError, InputError
 from semseg_ref.sampling import EpochSampler, SeededDataset, build_loader
-from semseg_ref.seeding import SeedStreams
 
 SIZES = [(40, 64), (33, 51), (64, 40), (1, 7), (50, 50)]
 CHECK = {"classes": 19, "ignore_index": 255, "workers": 1}

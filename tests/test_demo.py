@@ -14,9 +14,9 @@ from torch import nn
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
 from catalyst_cityscapes.report.media import VideoReader, VideoWriter
+from semseg_ref.base.errors import CheckpointError, DataError, OptionError
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import make_dataset, read_image, read_label
-from semseg_ref.errors import CheckpointError, DataError, OptionError
 from semseg_ref.evaluation import output_names
 from semseg_ref.protocol import semseg_ms
 from semseg_ref.tester import test_images as predict_images

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy_runs import SMALL, toy_recipe, train_catalyst
 
 from catalyst_cityscapes.determinism import operations_in, promise, python_code_as
-from semseg_ref.arithmetic import deterministic_algorithms
-from semseg_ref.random_state import random_state, set_random_state
-from semseg_ref.seeding import SeedStreams
+from semseg_ref.base.arithmetic import deterministic_algorithms
+from semseg_ref.base.random_state import random_state, set_random_state
+from semseg_ref.base.seed_streams import SeedStreams
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 

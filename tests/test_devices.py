@@ -5,8 +5,8 @@ import torch
 from toy_runs import catalyst_dl, toy_settings
 
 from catalyst_cityscapes.engine import SegmentationEngine
+from semseg_ref.base.errors import OptionError
 from semseg_ref.distributed import process_device, start_processes
-from semseg_ref.errors import OptionError
 
 
 @pytest.fixture

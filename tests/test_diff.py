@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.difference.comparison import DIFFERS, EQUAL, Compar
 from catalyst_cityscapes.lab.difference.sides import side_recipe, split_side
 from catalyst_cityscapes.lab.difference.subject import Subject, default_counts, default_processes, measure_subject
 from catalyst_cityscapes.recipe.loading import CONFIGS
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 BASE = "toy/pspnet50"
 SMALL = ("model._target_=small_network.SmallLogits", "model.classes=19")

@@ -19,10 +19,10 @@ from toy_runs import assert_same, assert_same_runs
 from catalyst_cityscapes.callbacks import GradientStep, MeanIoU
 from catalyst_cityscapes.checkpoint_folder import occupied
 from catalyst_cityscapes.disk_space import checkpoint_bytes
-from semseg_ref.checkpoint import read_checkpoint, save_checkpoint
-from semseg_ref.checkpoint_integrity import check_integrity
-from semseg_ref.errors import CheckpointError, StorageError
-from semseg_ref.train_log import read_iteration_log
+from semseg_ref.base.checkpoints.checksum import check_integrity
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint, save_checkpoint
+from semseg_ref.base.errors import CheckpointError, StorageError
+from semseg_ref.base.iteration_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 NOT_WRITTEN = 74

@@ -8,8 +8,8 @@ from PIL import Image
 from recipes import load_golden
 
 from semseg_ref import evaluation as E
+from semseg_ref.base.errors import DataError, OptionError
 from semseg_ref.catalog import load_names
-from semseg_ref.errors import DataError, OptionError
 from semseg_ref.protocol import Protocol
 
 CASES = ["landscape_ss", "landscape_ms", "portrait_ms", "small_padded", "three_images", "zoom1"]

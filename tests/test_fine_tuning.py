@@ -5,9 +5,9 @@ import torch
 from small_network import SmallLogits
 from toy_runs import SMALL, toy_recipe, train_catalyst
 
-from semseg_ref.checkpoint import read_checkpoint
-from semseg_ref.errors import CheckpointError
-from semseg_ref.fine_tuning import start_from
+from semseg_ref.base.checkpoints.fine_tuning import start_from
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
+from semseg_ref.base.errors import CheckpointError
 from semseg_ref.model.resnet import load_pretrained, resnet50
 
 CLASSIFIERS = ("cls.1.weight", "cls.1.bias", "aux.1.weight", "aux.1.bias")

@@ -9,7 +9,7 @@ import pytest
 from fuzz_recipe_loader import fuzz, main
 from recipe_mutations import RECIPES, mutated, refused_in_one_line
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 @pytest.mark.parametrize(("target", "loads"), [("recipe", 80), ("ladder", 20)])

@@ -16,11 +16,11 @@ from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.data.preparation import prepare
 from catalyst_cityscapes.scoring.submission import expected_submission, verify_submission
+from semseg_ref.base.errors import DataError, InputError, one_line, printable
+from semseg_ref.base.image_format import read_format
+from semseg_ref.base.safe.image_header import MAX_PIXELS, declared_size
 from semseg_ref.dataset import check_list, make_dataset, read_image, read_label
-from semseg_ref.errors import DataError, InputError, one_line, printable
 from semseg_ref.evaluation import output_name
-from semseg_ref.image_format import read_format
-from semseg_ref.image_size import MAX_PIXELS, declared_size
 
 ESCAPES = ("\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\b", "\u202e", "\x00", "\x7f")
 NAME = "berlin_000000_000019_leftImg8bit.png"

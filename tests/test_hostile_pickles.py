@@ -14,10 +14,10 @@ from hostile_files import Payload, npz_header, write_zip
 from safetensors.torch import save_file
 from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_settings
 
-from semseg_ref.array_file import read_arrays
-from semseg_ref.checkpoint_file import read_checkpoint
-from semseg_ref.errors import CheckpointError, DataError
-from semseg_ref.unpickling import FORCED, LIFTED, no_pickled_code
+from semseg_ref.base.checkpoints.reading import read_checkpoint
+from semseg_ref.base.errors import CheckpointError, DataError
+from semseg_ref.base.safe.npz import read_arrays
+from semseg_ref.base.safe.torch_load import FORCED, LIFTED, no_pickled_code
 
 PROJECT = Path(__file__).parent.parent
 PLACES = {

@@ -13,7 +13,7 @@ from toy_runs import catalyst_dl
 from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED, REINSTATED, is_allowed
 from catalyst_cityscapes.recipe.loading import load_recipe, read_yaml
 from catalyst_cityscapes.recipe.targets import build, resolve_target
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 # What each would do with the sentinel's path, if it were built.
 DANGEROUS = {

@@ -9,9 +9,9 @@ from label_files import INDICES, by_opencv, encoded, late_orientation, oriented,
 from PIL import Image, ImageOps
 from recipes import rec_image
 
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.image_format import image_format, read_format
 from semseg_ref.dataset import read_image, read_label, read_pair
-from semseg_ref.errors import DataError
-from semseg_ref.image_format import image_format, read_format
 
 GREY = [value for value in range(256) for _ in range(3)]
 COLOURS = list(range(57))

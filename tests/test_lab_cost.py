@@ -23,7 +23,7 @@ from catalyst_cityscapes.lab.cost import (
 from catalyst_cityscapes.lab.plan import run_folder
 from catalyst_cityscapes.lab.plan_table import print_plan
 from catalyst_cityscapes.recipe.loading import load_recipe
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 @pytest.fixture

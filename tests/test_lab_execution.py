@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from lab_runs import MadeUpChild, lab_plan, write_run
 
-from catalyst_cityscapes.data.preparation.parallel import available_cpus
 from catalyst_cityscapes.lab import execution
 from catalyst_cityscapes.lab.children import StoppedError, stoppable
 from catalyst_cityscapes.lab.execution import execute, gpus, is_finished, last_line, threads_for, unfinished
@@ -16,7 +15,8 @@ from catalyst_cityscapes.lab.lock import locked
 from catalyst_cityscapes.lab.plan import read_plan, recipe_of, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
 from catalyst_cityscapes.recipe.loading import load_recipe
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.parallel import available_cpus
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from catalyst_cityscapes.lab.measurement.geometry import measure_colours, measur
 from catalyst_cityscapes.lab.measurement.optimisation import measure_optimisation
 from catalyst_cityscapes.lab.measurement.samples import measure_samples
 from catalyst_cityscapes.recipe.loading import load_recipe
-from semseg_ref.errors import DataError, OptionError
+from semseg_ref.base.errors import DataError, OptionError
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.schedule import poly_learning_rate
-from semseg_ref.seeding import SeedStreams
 from semseg_ref.transform import (
     MEAN,
     RGB2BGR,

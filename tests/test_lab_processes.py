@@ -12,7 +12,7 @@ from lab_runs import wait_for
 from catalyst_cityscapes.lab import lock
 from catalyst_cityscapes.lab.children import Child, command_line, end_all
 from catalyst_cityscapes.lab.lock import locked
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 SLEEP = "import time; time.sleep(300)"
 

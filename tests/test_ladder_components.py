@@ -9,7 +9,7 @@ from catalyst_cityscapes.lab.canonical import canonical, flatten, unflatten
 from catalyst_cityscapes.lab.components import Differences, combinations, differences_of
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 BASE = "cityscapes/pspnet50"
 SWAPS = {

@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.ladder_report import ladder_section, print_ladder, 
 from catalyst_cityscapes.lab.ladder_verdict import remainder_verdict, span, verdict
 from catalyst_cityscapes.lab.statistics import seed_interval
 from catalyst_cityscapes.lab.waterfall import Effect, Waterfall, measure
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 NAMES = ("lr", "crop", "blur")
 PLANTED = {"lr": -0.03, "crop": -0.01, "blur": 0.005}

@@ -6,10 +6,10 @@ from label_files import by_opencv, encoded, oriented
 from PIL import Image
 from recipes import rec_image
 
-from semseg_ref import list_check
+from semseg_ref.base.errors import DataError
+from semseg_ref.checks import lists as list_check
+from semseg_ref.checks.lists import check_formats, check_training_lists, judge_labels, look_at_labels
 from semseg_ref.dataset import check_label_values, check_list, make_dataset
-from semseg_ref.errors import DataError
-from semseg_ref.list_check import check_formats, check_training_lists, judge_labels, look_at_labels
 
 SIZE = (12, 16)
 IMAGE = rec_image(1, *SIZE)

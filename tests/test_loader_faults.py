@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from semseg_ref import loader_faults
+from semseg_ref.base.errors import LoaderError
+from semseg_ref.checks import workers as loader_faults
+from semseg_ref.checks.workers import batch_bytes, loader_fault, shared_memory_warning, told_loader_faults
 from semseg_ref.config import exit_on_input_error
-from semseg_ref.errors import LoaderError
-from semseg_ref.loader_faults import batch_bytes, loader_fault, shared_memory_warning, told_loader_faults
 
 WORKER = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU, count_by_histogram, count_confusion
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion, convert_sync_bn
-from semseg_ref.errors import DataError, OptionError
+from semseg_ref.base.errors import DataError, OptionError
 from semseg_ref.metric import areas_from_matrix, confusion_matrix, intersection_and_union, scores_from_areas
 
 CLASSES, IGNORE = 5, 255

@@ -16,7 +16,7 @@ from recipes import (
 from tolerances import running_statistics, tolerances
 from torch import Tensor, nn
 
-from semseg_ref.errors import InputError, OptionError
+from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.model import PSANet, PSPNet, ResNet, downsample_target, resnet50, resnet101, resnet152
 
 BACKBONES = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet152}

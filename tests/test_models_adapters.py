@@ -8,7 +8,7 @@ from recipes import fill_weights, load_golden, rec_input
 from torch import nn
 
 from catalyst_cityscapes.models import PSANetLogits, PSPNetLogits, SmpPSPNet
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.model.psanet import PSANet
 from semseg_ref.model.pspnet import PSPNet
 

@@ -9,7 +9,7 @@ from small_network import SmallLogits
 from torch import nn
 
 from catalyst_cityscapes.models.contract import check_network
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 class Returns(nn.Module):

@@ -25,7 +25,7 @@ from catalyst_cityscapes.scoring.comparison import TOLERANCE, compare, count_ima
 from catalyst_cityscapes.scoring.label_ids import label_table, to_label_ids
 from catalyst_cityscapes.scoring.official import MODULE, official_module, run_official
 from catalyst_cityscapes.scoring.predictions import find_ground_truth, frame_of, match_predictions
-from semseg_ref.errors import DataError, InputError
+from semseg_ref.base.errors import DataError, InputError
 
 PACKAGE = "cityscapesscripts"
 IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]

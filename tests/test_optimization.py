@@ -15,7 +15,7 @@ from catalyst_cityscapes.callbacks import GradientStep, OneCycle
 from catalyst_cityscapes.models.reference import PSANetLogits, PSPNetLogits
 from catalyst_cityscapes.optimization import DecoupledSGD, no_bias_decay_groups, reference_groups, start_momenta
 from catalyst_cityscapes.training_step import FORMATS
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import load_optimizer_state, parameter_groups, set_learning_rate, sgd
 from semseg_ref.schedule import poly_learning_rate
 

@@ -26,10 +26,10 @@ from toy_runs import (
     train_control,
 )
 
-from semseg_ref.checkpoint import read_checkpoint
-from semseg_ref.errors import InputError
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.iteration_log import read_iteration_log
 from semseg_ref.train import main as control_main
-from semseg_ref.train_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 PROCESSES = 2

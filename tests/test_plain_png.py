@@ -14,7 +14,7 @@ from recipes import rec_image
 
 from catalyst_cityscapes.data import plain_png as module
 from catalyst_cityscapes.data.plain_png import has_decoder, plain_png
-from semseg_ref.image_size import MAX_PIXELS, PNG_SIGNATURE
+from semseg_ref.base.safe.image_header import MAX_PIXELS, PNG_SIGNATURE
 
 pytest.importorskip("kornia_rs", reason="optional decoder of PNG files")
 

@@ -8,7 +8,7 @@ from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.step import arms_of_this_machine
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.engine import SegmentationEngine, close_processes, cpu_has_bf16
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 
 def pretend(monkeypatch, allowed: bool = True, **capabilities: bool) -> None:

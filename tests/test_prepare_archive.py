@@ -11,7 +11,7 @@ import pytest
 from prepared_city import build_unprepared, contents, snapshot, write_zips
 
 from catalyst_cityscapes.data.preparation import archive, prepare
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 
 
 @pytest.fixture(scope="module")

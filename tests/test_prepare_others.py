@@ -10,10 +10,10 @@ from PIL import Image
 
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.data.preparation import DATASETS, check_folder, prepare
-from catalyst_cityscapes.data.preparation.parallel import silent
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.parallel import silent
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import SemData, make_dataset, read_label
-from semseg_ref.errors import DataError, InputError
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from catalyst_cityscapes.data.preparation import files
 from catalyst_cityscapes.data.preparation.label_image import decode_indices, encode_png, image_size, values_of
-from catalyst_cityscapes.data.preparation.parallel import run_parallel, silent
-from semseg_ref.errors import DataError, InputError
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.parallel import run_parallel, silent
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (64, 96)])

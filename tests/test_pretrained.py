@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.errors import CheckpointError
 from semseg_ref.model import PSPNet, ResNet, resnet50
 from semseg_ref.model.resnet import load_pretrained
 

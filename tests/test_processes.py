@@ -34,10 +34,10 @@ from toy_runs import (
 
 from catalyst_cityscapes.checkpoint_folder import WITHIN_FILE, resumable
 from catalyst_cityscapes.data.toy_city import build_toy_city
-from semseg_ref.checkpoint import read_checkpoint
-from semseg_ref.checkpoint_integrity import check_integrity
+from semseg_ref.base.checkpoints.checksum import check_integrity
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
+from semseg_ref.base.iteration_log import read_iteration_log
 from semseg_ref.distributed import start_processes
-from semseg_ref.train_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ import json
 import pytest
 from recipes import MEAN, STD, load_golden
 
+from semseg_ref.base.errors import OptionError
 from semseg_ref.config import CfgNode
-from semseg_ref.errors import OptionError
 from semseg_ref.protocol import (
     MULTI_SCALES,
     Protocol,

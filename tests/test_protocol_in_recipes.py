@@ -18,7 +18,7 @@ from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.snapshot import to_yaml
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.report.table import incomparable, print_scores
-from semseg_ref.errors import DataError, InputError, OptionError
+from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.protocol import MULTI_SCALES, Protocol, named_protocol, official, semseg_ms, semseg_ss, whole
 
 

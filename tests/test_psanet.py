@@ -16,7 +16,7 @@ from recipes import (
 from tolerances import tolerances
 from torch import Tensor
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.model import PSANet, psa_mask
 
 one_thread = pytest.fixture(golden_threads, autouse=True)

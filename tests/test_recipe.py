@@ -9,7 +9,7 @@ from recipes import load_golden
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe, overlay, parse_settings
 from catalyst_cityscapes.recipe.snapshot import to_yaml
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
 
 SHIPPED = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml"))

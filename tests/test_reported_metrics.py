@@ -8,7 +8,7 @@ from tiny_runs import recipe_of, train
 
 from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.runner import SegmentationRunner
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -23,8 +23,8 @@ from toy_runs import (
 )
 
 from catalyst_cityscapes.callbacks import GradientStep
-from semseg_ref.checkpoint import read_checkpoint
-from semseg_ref.train_log import read_iteration_log
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
+from semseg_ref.base.iteration_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 # Validation and a best checkpoint, so that callbacks have a state of their own; a log that is flushed within an epoch.

@@ -7,7 +7,7 @@ from toy_runs import toy_recipe
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.roles import check_built_roles
 from catalyst_cityscapes.recipe.targets import build
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 OURS = "catalyst_cityscapes.callbacks"
 STOCK = "catalyst.callbacks"

@@ -3,7 +3,7 @@
 import pytest
 from recipes import load_golden
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.schedule import poly_learning_rate, step_learning_rate
 
 POLY = load_golden("poly.json")

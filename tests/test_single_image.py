@@ -7,9 +7,9 @@ from toy_runs import SMALL, toy_recipe
 
 from catalyst_cityscapes.loaders import check_smallest_batch
 from catalyst_cityscapes.models.reference import PSPNetLogits
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
+from semseg_ref.checks.batch import needs_several_images, smallest_batch
 from semseg_ref.model import PSPNet
-from semseg_ref.single_image import needs_several_images, smallest_batch
 
 CROP = (33, 33)
 

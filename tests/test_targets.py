@@ -9,7 +9,7 @@ from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.targets import ALLOWED, build, is_allowed, resolve_target
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 # Names that exist and are callable: each is reached through what stands before it.
 REACHABLE = [

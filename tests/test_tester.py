@@ -15,8 +15,8 @@ from tolerances import DRAWS, Tolerances, one_pixel, tolerances
 from torch import nn
 
 from semseg_ref import tester
+from semseg_ref.base.errors import CheckpointError, DataError, OptionError
 from semseg_ref.catalog import load_colors
-from semseg_ref.errors import CheckpointError, DataError, OptionError
 from semseg_ref.protocol import Protocol
 
 CASES = ["landscape_ss", "portrait_ms", "small_padded", "three_images", "zoom1"]

@@ -12,7 +12,7 @@ from catalyst_cityscapes.testing.class_maps import DeviceMap
 from catalyst_cityscapes.testing.folder import Labels
 from catalyst_cityscapes.testing.folder import test_images as run_test
 from catalyst_cityscapes.testing.predictor import Predictor
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.protocol import Protocol
 
 pytestmark = pytest.mark.usefixtures("one_thread")

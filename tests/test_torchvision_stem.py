@@ -9,7 +9,7 @@ import torch
 from weight_files import RECIPE, psp, resnet
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from semseg_ref.errors import CheckpointError, InputError
+from semseg_ref.base.errors import CheckpointError, InputError
 from semseg_ref.model import PSANet, PSPNet, resnet50
 
 

@@ -17,7 +17,7 @@ from catalyst_cityscapes.data.toy_city.labels import LABELS, find_label
 from catalyst_cityscapes.data.toy_city.light import Light
 from catalyst_cityscapes.data.toy_city.people import cyclist, pedestrian
 from catalyst_cityscapes.data.toy_city.shapes import trace
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 TRAIN, VAL, TEST = 40, 3, 2
 SMALL = {"train": 5, "val": 1, "test": 1, "height": 64, "width": 96}

@@ -14,7 +14,7 @@ from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.training_input import check_training_input
 from catalyst_cityscapes.training_set import build_augmentation
 from catalyst_cityscapes.validation import validation_set
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.protocol import semseg_ss
 from semseg_ref.transform import MEAN, STD
 

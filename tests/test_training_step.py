@@ -25,7 +25,7 @@ from catalyst_cityscapes.training_step import (
     resize_by_products,
     use_products_for_resizes,
 )
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.model import PSPNet
 from semseg_ref.model.pspnet import PyramidPooling, resize_bilinear
 

@@ -8,7 +8,7 @@ from toy_runs import SMALL, catalyst_dl, toy_recipe, toy_settings, train_catalys
 
 from catalyst_cityscapes.loaders import build_loaders
 from catalyst_cityscapes.transfer import Copier, collate_narrow
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 
 
 def test_labels_as_bytes_are_the_same_labels(toy_city):

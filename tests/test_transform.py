@@ -12,7 +12,7 @@ from rounding import UNIT_ROUNDOFF
 from tolerances import check, grey_levels
 
 from semseg_ref import transform as T
-from semseg_ref.errors import DataError, OptionError
+from semseg_ref.base.errors import DataError, OptionError
 
 CASES = sorted(path.stem for path in GOLDENS.glob("transforms_*.npz"))
 # The hashes hold for OpenCV 4.11 on the vendor path of AVX-512 machines; elsewhere the last bits differ.

@@ -9,7 +9,7 @@ from toy_runs import catalyst_dl, toy_settings
 from catalyst_cityscapes.lab.measurement.network import measure_network
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.targets import build, locate, resolve_target
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 NETWORK = """
 from torch import nn

@@ -15,8 +15,8 @@ from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.runner import SegmentationRunner
 from catalyst_cityscapes.validation import predict_batch, validation_set
+from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.dataset import read_image
-from semseg_ref.errors import InputError, OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
 from semseg_ref.tester import predict

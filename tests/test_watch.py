@@ -12,12 +12,12 @@ from toy_runs import CONFIG, SMALL, SMALL_PACKAGE, assert_same_checkpoints, cata
 
 from catalyst_cityscapes.callbacks import AuxLossWeighting, Watch
 from catalyst_cityscapes.callbacks.watch import dead_channels
-from semseg_ref.checkpoint import read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
+from semseg_ref.base.errors import OptionError
+from semseg_ref.base.iteration_log import read_iteration_log
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import SemData
-from semseg_ref.errors import OptionError
 from semseg_ref.sampling import EpochSampler
-from semseg_ref.seeding import SeedStreams
-from semseg_ref.train_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 DIVERGED = 3

@@ -12,8 +12,8 @@ from weight_files import RECIPE, earlier_attempt, prefixed, psp, refusal
 
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.weights import fit_recipe, read_weight_file, recipe_network
-from semseg_ref.checkpoint import read_checkpoint, weights_in
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint, weights_in
+from semseg_ref.base.errors import CheckpointError
 
 
 class Payload:

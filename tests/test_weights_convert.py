@@ -7,8 +7,8 @@ import torch
 from weight_files import earlier_attempt, prefixed, psp, refusal, resnet, rows, run, same
 
 from catalyst_cityscapes.weights import convert, read_weight_file
-from semseg_ref.checkpoint import load_weights, read_checkpoint, weights_in
-from semseg_ref.errors import InputError
+from semseg_ref.base.checkpoints.state_dict import load_weights, read_checkpoint, weights_in
+from semseg_ref.base.errors import InputError
 from semseg_ref.model import PSPNet
 
 

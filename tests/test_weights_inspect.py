@@ -19,7 +19,7 @@ from weight_files import (
 )
 
 from catalyst_cityscapes.weights import read_weight_file
-from semseg_ref.checkpoint import read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.model import PSANet, resnet101
 
 

@@ -8,7 +8,7 @@ from weight_files import RECIPE, psp, refusal, rows, run
 
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.weights import convert, recipe_network, verify
-from semseg_ref.checkpoint import load_weights
+from semseg_ref.base.checkpoints.state_dict import load_weights
 
 
 def test_verify_says_the_same_of_each_form(tmp_path, official):

@@ -17,8 +17,8 @@ from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.runner import SegmentationRunner
-from semseg_ref.arithmetic import deterministic_algorithms
-from semseg_ref.checkpoint import read_checkpoint
+from semseg_ref.base.arithmetic import deterministic_algorithms
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.distributed import start_processes, stop_processes
 from semseg_ref.train import run as train
 

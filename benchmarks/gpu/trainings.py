@@ -14,8 +14,8 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.runner import SegmentationRunner
 from gpu.place import SCENE, SMALL_BATCH, SMALL_CROP, TINY, WORK
-from semseg_ref.arithmetic import deterministic_algorithms
-from semseg_ref.checkpoint_file import read_checkpoint
+from semseg_ref.base.arithmetic import deterministic_algorithms
+from semseg_ref.base.checkpoints.reading import read_checkpoint
 from semseg_ref.distributed import start_processes
 from semseg_ref.train import run as train_control
 

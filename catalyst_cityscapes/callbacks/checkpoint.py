@@ -24,8 +24,8 @@ from catalyst_cityscapes.disk_space import check_space, require_space
 from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
 from catalyst_cityscapes.recipe import replaced_run
 from catalyst_cityscapes.training_state import process_state
-from semseg_ref.checkpoint import official_state_dict, save_checkpoint
-from semseg_ref.errors import OptionError, PreemptedError, StorageError, did_you_mean
+from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
+from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, did_you_mean
 
 
 class Checkpoint(ICheckpointCallback):

@@ -6,7 +6,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.determinism import ledger, undeterministic_operations
-from semseg_ref.evaluation import replace_atomically
+from semseg_ref.base.files import replace_atomically
 
 
 class DeterminismLedger(Callback):

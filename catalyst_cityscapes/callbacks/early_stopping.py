@@ -7,7 +7,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
-from semseg_ref.errors import OptionError, did_you_mean
+from semseg_ref.base.errors import OptionError, did_you_mean
 
 
 class EarlyStopping(Callback):

@@ -6,8 +6,8 @@ import os
 from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
-from catalyst_cityscapes.notices import warn
-from semseg_ref.train_log import append_rows, sync_file
+from semseg_ref.base.console import warn
+from semseg_ref.base.iteration_log import append_rows, sync_file
 
 COLUMNS = ("epoch", "loader", "metric", "value")
 

@@ -4,7 +4,7 @@ from catalyst.core.callback import Callback, CallbackOrder, IBackwardCallback, I
 from catalyst.core.runner import IRunner
 from torch.nn.utils import clip_grad_norm_
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 
 class GradientStep(IBackwardCallback, IOptimizerCallback):

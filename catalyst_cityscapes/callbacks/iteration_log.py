@@ -4,9 +4,9 @@ import torch
 from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
-from catalyst_cityscapes.notices import warn
-from semseg_ref.errors import OptionError
-from semseg_ref.train_log import IterationLog, IterationRecord
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import OptionError
+from semseg_ref.base.iteration_log import IterationLog, IterationRecord
 
 
 class IterationLogging(Callback):

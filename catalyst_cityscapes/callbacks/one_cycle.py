@@ -3,7 +3,7 @@
 from catalyst.core.callback import ISchedulerCallback
 from catalyst.core.runner import IRunner
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 
 def one_cycle(position: float, warmup: float, total: float, values: tuple[float, float, float]) -> float:

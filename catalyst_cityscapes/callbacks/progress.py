@@ -7,7 +7,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 from tqdm import tqdm
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 
 class Progress(Callback):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from semseg_ref.errors import OptionError, did_you_mean
+from semseg_ref.base.errors import OptionError, did_you_mean
 
 OWN_PACKAGE = "catalyst_cityscapes."
 LOADERS = ("train", "valid")

@@ -6,7 +6,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 from torch import nn
 
-from semseg_ref.errors import OptionError, did_you_mean
+from semseg_ref.base.errors import OptionError, did_you_mean
 
 BACKENDS = ("torch", "apex")
 

@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
 from catalyst_cityscapes.checkpoint_folder import newest_intact, resumable
-from catalyst_cityscapes.notices import warn
-from semseg_ref.errors import DivergedError, OptionError
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import DivergedError, OptionError
 
 DEAD_VARIANCE = 1e-12
 RECENT, ENOUGH = 200, 20

@@ -17,9 +17,9 @@ from typing import Any
 import click
 
 from catalyst_cityscapes import __version__
-from catalyst_cityscapes.notices import is_main
-from semseg_ref.errors import InputError, LostProcessError, RunStopError, did_you_mean, one_line, printable
-from semseg_ref.unpickling import no_pickled_code
+from semseg_ref.base.console import is_main
+from semseg_ref.base.errors import InputError, LostProcessError, RunStopError, did_you_mean, one_line, printable
+from semseg_ref.base.safe.torch_load import no_pickled_code
 
 COMPLETION = "_CATALYST_DL_COMPLETE"
 """Set by the shell when it completes a command line."""

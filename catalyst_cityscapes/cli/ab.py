@@ -7,7 +7,7 @@ import click
 
 from catalyst_cityscapes.cli.arguments import complete_recipe
 from catalyst_cityscapes.cli.lab_options import LabOptions, existing_lab, lab_options
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 KIND = "ab"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from catalyst_cityscapes.recipe.places import shipped_configs
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 LADDERS = "ladders/"
 
@@ -89,7 +89,7 @@ def output_file(name: str, suffix: str) -> Path:
         )
     if path.suffix.lower() != suffix:
         raise InputError(f"--output {name}: expected a name that ends in {suffix}")
-    from semseg_ref.evaluation import create_folder
+    from semseg_ref.base.files import create_folder
 
     create_folder(path.parent)
     return path

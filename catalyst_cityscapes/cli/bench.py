@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.bench import STEP_ARMS, TESTER_PARTS
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.bench.turns import Row
@@ -132,7 +132,7 @@ def _data_rows(
 ) -> Iterator[Row]:
     from catalyst_cityscapes.bench.data import time_data_path
     from catalyst_cityscapes.data.preparation.progress_display import shown_progress
-    from semseg_ref.evaluation import create_folder
+    from semseg_ref.base.files import create_folder
 
     with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:
         place = create_folder(folder) if folder else Path(temporary)
@@ -153,7 +153,7 @@ def _write(output: str, name: str, threads: int, rows: Iterator[Row]) -> None:
     import torch
 
     from catalyst_cityscapes.bench.turns import environment, write_rows
-    from semseg_ref.evaluation import create_folder
+    from semseg_ref.base.files import create_folder
 
     folder = create_folder(output)
     about = {"date": date.today().isoformat(), "torch": torch.__version__, "opencv": cv2.__version__}

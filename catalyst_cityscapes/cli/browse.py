@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.cli.arguments import output_file, recipe_arguments, split_arguments
-from semseg_ref.errors import InputError, printable
+from semseg_ref.base.errors import InputError, printable
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.recipe.schema import Recipe
@@ -52,8 +52,8 @@ def _draw(recipe: Recipe, trusted: tuple[str, ...], count: int, epoch: int, path
     from catalyst_cityscapes.report.drawing import class_entries, contact_sheet
     from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
     from catalyst_cityscapes.training_set import data_streams
+    from semseg_ref.base.files import replace_atomically
     from semseg_ref.catalog import load_colors, load_names
-    from semseg_ref.evaluation import replace_atomically
 
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)

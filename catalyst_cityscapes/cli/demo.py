@@ -13,7 +13,7 @@ import click
 from catalyst_cityscapes.cli.arguments import recipe_options
 from catalyst_cityscapes.cli.run_folders import chosen_checkpoint, newest_run
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
-from semseg_ref.errors import InputError, printable
+from semseg_ref.base.errors import InputError, printable
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.report.demonstration import Demonstrator
@@ -66,8 +66,8 @@ def demo(
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
     from catalyst_cityscapes.cli.test.scoring import build_for_test
     from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
+    from semseg_ref.base.files import create_folder
     from semseg_ref.catalog import load_colors, load_names
-    from semseg_ref.evaluation import create_folder
 
     names = load_names(recipe.data.names, recipe.data.classes)
     colors = load_colors(recipe.data.colors, recipe.data.classes)
@@ -100,8 +100,8 @@ def _predict_image(demonstrator: Demonstrator, medium: Medium, stem: Path) -> No
     import numpy as np
     from PIL import Image
 
+    from semseg_ref.base.files import replace_atomically
     from semseg_ref.dataset import read_image
-    from semseg_ref.evaluation import replace_atomically
     from semseg_ref.tester import save_prediction
 
     image = read_image(medium.path)

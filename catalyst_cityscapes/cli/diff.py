@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.cli.arguments import complete_recipe
-from semseg_ref.errors import InputError, printable
+from semseg_ref.base.errors import InputError, printable
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.recipe.schema import Recipe
@@ -94,7 +94,7 @@ def diff(
         if json_file == "-":
             sys.stdout.write(text)
         else:
-            from semseg_ref.evaluation import replace_atomically
+            from semseg_ref.base.files import replace_atomically
 
             replace_atomically(Path(json_file), lambda file: file.write(text.encode()))
     if picture is not None:
@@ -111,7 +111,7 @@ def diff(
 
 
 def _check_output(option: str, name: str, suffix: str) -> None:
-    from semseg_ref.evaluation import create_folder
+    from semseg_ref.base.files import create_folder
 
     path = Path(name)
     if path.is_dir() or path.suffix.lower() != suffix:

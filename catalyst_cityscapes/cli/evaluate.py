@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from catalyst_cityscapes.cli.run_folders import newest_run
-from semseg_ref.errors import InputError, OptionError, printable
+from semseg_ref.base.errors import InputError, OptionError, printable
 from semseg_ref.protocol import Protocol, meaning
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _official_protocol(score: dict[str, Any], path: Path) -> dict[str, Any] | No
 def _write(folder: Path, content: dict[str, Any], comparison: Comparison) -> None:
     import numpy as np
 
-    from semseg_ref.evaluation import replace_atomically
+    from semseg_ref.base.files import replace_atomically
 
     arrays = {"matrices": comparison.counts.matrices, "images": comparison.images, "names": comparison.names}
     replace_atomically(folder / "official.npz", lambda file: np.savez_compressed(file, **arrays))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from catalyst_cityscapes.cli.arguments import complete_ladder, complete_recipe
 from catalyst_cityscapes.cli.lab_options import LabOptions, existing_lab, lab_options
 from catalyst_cityscapes.lab import DESIGNS
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.lab.analysis import Analysis

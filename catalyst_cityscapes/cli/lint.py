@@ -10,7 +10,7 @@ import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments
 from catalyst_cityscapes.lab.lint import DRAWS, SAMPLES
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from semseg_ref.errors import DataError, InputError, printable
-from semseg_ref.prepared import MANIFEST
+from semseg_ref.base.dataset_manifest import MANIFEST
+from semseg_ref.base.errors import DataError, InputError, printable
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.data.preparation import Manifest, Outcome

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from catalyst_cityscapes.cli.arguments import output_file
-from semseg_ref.errors import printable
+from semseg_ref.base.errors import printable
 
 
 @click.command()
@@ -19,7 +19,7 @@ def report(run_folder: str, output: str | None, score_file: str | None) -> None:
     the ten worst and ten best frames, the recipe and the environment; what the run does not have yet, it says.
     """
     from catalyst_cityscapes.report.run_record import read_run, read_score
-    from semseg_ref.evaluation import replace_atomically
+    from semseg_ref.base.files import replace_atomically
 
     folder = Path(run_folder)
     record = read_run(folder)

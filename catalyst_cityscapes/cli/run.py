@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.notices import is_main, warn
 from catalyst_cityscapes.recipe import replaced_run
-from semseg_ref.errors import CheckpointError, InputError, printable
+from semseg_ref.base.console import is_main, warn
+from semseg_ref.base.errors import CheckpointError, InputError, printable
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.recipe.schema import Recipe
@@ -170,7 +170,7 @@ def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str,
 def _run_control(recipe: Recipe, resume: Path | None) -> None:
     from catalyst_cityscapes.recipe.snapshot import open_run_folder
     from catalyst_cityscapes.recipe.translation import recipe_to_official
-    from semseg_ref.arithmetic import deterministic_algorithms
+    from semseg_ref.base.arithmetic import deterministic_algorithms
     from semseg_ref.distributed import start_processes, stop_processes
     from semseg_ref.train import run as train
 

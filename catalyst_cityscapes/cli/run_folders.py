@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
-from semseg_ref.errors import CheckpointError, InputError
+from semseg_ref.base.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.recipe.schema import Recipe

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 NEEDED = ("mIoU", "mAcc", "allAcc", "images", "protocol")
 

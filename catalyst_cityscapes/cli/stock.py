@@ -18,7 +18,7 @@ from catalyst_cityscapes.recipe.loading import UNREADABLE, find_config, overlay,
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
 from catalyst_cityscapes.recipe.user_code import make_importable
-from semseg_ref.errors import CheckpointError, InputError, did_you_mean, printable
+from semseg_ref.base.errors import CheckpointError, InputError, did_you_mean, printable
 
 SECTIONS = (
     "args",

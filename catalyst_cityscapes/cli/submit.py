@@ -6,7 +6,7 @@ import click
 
 from catalyst_cityscapes.cli.run_folders import newest_run
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
-from semseg_ref.errors import InputError, printable
+from semseg_ref.base.errors import InputError, printable
 
 
 @click.command()
@@ -49,8 +49,8 @@ def submit(
         verify_submission,
         write_submission,
     )
+    from semseg_ref.base.files import file_sha256
     from semseg_ref.dataset import make_dataset
-    from semseg_ref.evaluation import file_sha256
 
     source = predictions or label_ids or verify
     run = check_run_folder(Path(run_folder)) if run_folder else _run_above(source)

@@ -8,7 +8,7 @@ import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
 from catalyst_cityscapes.weights import FORMS
-from semseg_ref.errors import InputError, printable
+from semseg_ref.base.errors import InputError, printable
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.recipe.schema import Recipe

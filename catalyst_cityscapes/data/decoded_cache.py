@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from catalyst_cityscapes.data.preparation.parallel import Progress, available_cpus, run_parallel, silent
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.parallel import Progress, available_cpus, run_parallel, silent
 from semseg_ref.dataset import read_pair, read_rgb
-from semseg_ref.errors import DataError, InputError
 
 FORMAT = 1
 HEADER_BYTES = 4096

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from semseg_ref.image_size import MAX_PIXELS, PNG_SIGNATURE
+from semseg_ref.base.safe.image_header import MAX_PIXELS, PNG_SIGNATURE
 
 try:
     from kornia_rs.io import decode_image_png_u8

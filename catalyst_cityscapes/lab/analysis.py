@@ -21,7 +21,7 @@ from catalyst_cityscapes.lab.statistics import (
     smallest_effect,
 )
 from catalyst_cityscapes.lab.verdict import Evidence, notes_on, shows, verdict_on
-from semseg_ref.evaluation import create_folder, replace_atomically
+from semseg_ref.base.files import create_folder, replace_atomically
 
 CONFIDENCE = 0.95
 FEWEST_PAIRS = 3

@@ -19,7 +19,7 @@ from catalyst_cityscapes.recipe.loading import (
 from catalyst_cityscapes.recipe.protocols import protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import is_official
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 BASE = "base"
 SETTING = re.compile(r"[\w.-]+=")

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from catalyst_cityscapes.lab.analysis import Analysis, ArmComparison, ClassDifference
 from catalyst_cityscapes.lab.verdict import LEVEL, interval_text, points
-from semseg_ref.errors import printable
-from semseg_ref.evaluation import replace_atomically
+from semseg_ref.base.errors import printable
+from semseg_ref.base.files import replace_atomically
 
 BASE, BETTER, WORSE, PALE, INK, IMAGES = "#5b6572", "#1a8f4a", "#c2410c", "#b8c0ca", "#1c2128", "#1f5fbf"
 MOST_CLASSES = 40

@@ -14,8 +14,8 @@ from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.runner import SegmentationRunner
 from catalyst_cityscapes.training_set import check_data, training_set
 from catalyst_cityscapes.validation import validation_set
+from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import InputError, OptionError
 from semseg_ref.model.pspnet import check_side
 
 

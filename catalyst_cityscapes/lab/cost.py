@@ -10,8 +10,8 @@ from torch import nn
 
 from catalyst_cityscapes.lab.plan import Plan, run_folder
 from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.files import replace_atomically
 from semseg_ref.dataset import make_dataset
-from semseg_ref.evaluation import replace_atomically
 
 SECONDS_FILE = "seconds.json"
 """In a run folder: how long training and test took."""

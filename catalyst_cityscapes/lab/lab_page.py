@@ -16,8 +16,8 @@ from catalyst_cityscapes.lab.plan import PLAN_FILE, differences, read_plan, show
 from catalyst_cityscapes.lab.results import LabResults
 from catalyst_cityscapes.lab.verdict import LEVEL, interval_text, points, share
 from catalyst_cityscapes.report.page import to_bytes
-from semseg_ref.errors import printable
-from semseg_ref.evaluation import create_folder, replace_atomically
+from semseg_ref.base.errors import printable
+from semseg_ref.base.files import create_folder, replace_atomically
 
 PAGE = "report.html"
 

@@ -17,7 +17,7 @@ from catalyst_cityscapes.lab.canonical import identity
 from catalyst_cityscapes.lab.components import Differences, combinations
 from catalyst_cityscapes.lab.plan import NAME, Arm
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, did_you_mean, printable
+from semseg_ref.base.errors import InputError, did_you_mean, printable
 
 FROM, TO = "from", "to"
 KIND = "ladder"

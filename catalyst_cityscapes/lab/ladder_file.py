@@ -33,7 +33,7 @@ from catalyst_cityscapes.recipe.loading import (
     resolve_recipe,
 )
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, did_you_mean, printable
+from semseg_ref.base.errors import InputError, did_you_mean, printable
 
 SHOWN_KEYS = 4
 

@@ -18,7 +18,7 @@ from catalyst_cityscapes.lab.ladder_verdict import compared, remainder_verdict, 
 from catalyst_cityscapes.lab.waterfall import Bar, Effect, Waterfall
 from catalyst_cityscapes.lab.waterfall_chart import draw_ladder
 from catalyst_cityscapes.report.terminal import open_console
-from semseg_ref.evaluation import create_folder, replace_atomically
+from semseg_ref.base.files import create_folder, replace_atomically
 
 TITLE = "Ladder"
 PICTURE = "ladder.png"

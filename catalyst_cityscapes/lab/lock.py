@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from semseg_ref.errors import InputError
-from semseg_ref.evaluation import create_folder
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.files import create_folder
 
 LOCK_FILE = ".lock"
 LEFT_BEHIND_SECONDS = 20.0

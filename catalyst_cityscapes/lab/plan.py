@@ -5,8 +5,8 @@
     LAB/runs/<arm>/seed_<n>/score/     its score.json and score.npz; score.json is written last
 
 Seeds are paired: every arm is trained with the same ones. All randomness comes from the named streams of
-`semseg_ref.seeding`, each draw a function of (seed, stream, position), so two runs of one seed share whatever their
-recipes leave alone:
+`semseg_ref.base.seed_streams`, each draw a function of (seed, stream, position), so two runs of one seed share whatever
+their recipes leave alone:
 
 - the initial weights, as long as the same parameters of the same shapes are initialised in the same order (layers
   built before the first difference keep theirs in any case);
@@ -31,8 +31,8 @@ from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveI
 
 from catalyst_cityscapes.recipe.changes import differing
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, printable
-from semseg_ref.evaluation import create_folder, replace_atomically
+from semseg_ref.base.errors import InputError, printable
+from semseg_ref.base.files import create_folder, replace_atomically
 
 PLAN_FILE = "plan.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")

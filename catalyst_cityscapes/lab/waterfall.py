@@ -25,7 +25,7 @@ from catalyst_cityscapes.lab.plan import PLAN_FILE
 from catalyst_cityscapes.lab.results import LabResults
 from catalyst_cityscapes.lab.statistics import Interval, holm, paired_t_test, seed_interval, sign_flip_test
 from catalyst_cityscapes.lab.verdict import LEVEL
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 @dataclass(frozen=True)

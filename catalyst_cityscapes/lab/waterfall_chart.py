@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from catalyst_cityscapes.lab.verdict import points
 from catalyst_cityscapes.lab.waterfall import Effect, Waterfall
-from semseg_ref.evaluation import replace_atomically
+from semseg_ref.base.files import replace_atomically
 
 RISE, FALL, EVEN, ENDS = "#2a7f62", "#c0392b", "#9aa0a6", "#34495e"
 ADDED, REMOVED = "#1f77b4", "#e08214"

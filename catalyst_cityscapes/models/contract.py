@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semseg_ref.errors import InputError
-from semseg_ref.random_state import random_state, set_random_state
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.random_state import random_state, set_random_state
 
 OWN = "catalyst_cityscapes."
 LARGEST_PROBE = 97

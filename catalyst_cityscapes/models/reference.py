@@ -10,7 +10,7 @@ from torch import Tensor
 
 from catalyst_cityscapes.models.two_heads import TwoHeads
 from semseg_ref import optimizer
-from semseg_ref.identity import DEEP_STEM
+from semseg_ref.base.checkpoints.architecture import DEEP_STEM
 from semseg_ref.model.psanet import PSANet
 from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.model.resnet import Pretrained

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from catalyst_cityscapes.models.two_heads import TwoHeads
 from semseg_ref import optimizer
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.model.pspnet import (
     OUTPUT_STRIDE,
     PyramidPooling,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catalyst_cityscapes.models.two_heads import TwoHeads
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.base.errors import InputError, did_you_mean
 from semseg_ref.model.pspnet import pixel_classifier
 
 ENCODER_DEPTHS = (3, 4, 5)

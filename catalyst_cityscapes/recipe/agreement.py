@@ -5,8 +5,8 @@ from typing import Any
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import locate, walk_nodes
+from semseg_ref.base.errors import DataError, OptionError
 from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.errors import DataError, OptionError
 from semseg_ref.metric import check_ignored_value
 
 IGNORED = ("ignore_index", "ignore_label", "fill_mask")

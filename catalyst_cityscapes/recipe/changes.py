@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from semseg_ref.errors import CheckpointError, InputError
+from semseg_ref.base.errors import CheckpointError, InputError
 
 # Where files are, what is shown, kept or computed twice: no number depends on them, and nobody needs to be told.
 FREE = (

@@ -21,8 +21,8 @@ from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import check_nodes
 from catalyst_cityscapes.recipe.user_code import make_importable
-from semseg_ref.errors import InputError, OptionError, did_you_mean
-from semseg_ref.yaml_limits import MAX_DEPTH, yaml_problem
+from semseg_ref.base.errors import InputError, OptionError, did_you_mean
+from semseg_ref.base.safe.yaml import MAX_DEPTH, yaml_problem
 
 ANY_SIZE = (1024, 2048)
 REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")

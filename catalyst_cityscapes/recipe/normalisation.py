@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from catalyst_cityscapes.recipe.allow_list import is_allowed
 from catalyst_cityscapes.recipe.schema import Node, Recipe
 from catalyst_cityscapes.recipe.targets import OWN_PACKAGES, locate, walk_nodes
-from semseg_ref.errors import InputError
-from semseg_ref.image_statistics import MEAN, STD
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.image_statistics import MEAN, STD
 
 MEAN_TOLERANCE, STD_TOLERANCE = 0.5, 0.01
 """Grey levels, and a share: two normalisations that are nearer than this are one, to the eye of a network."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.protocol import PROTOCOLS, Protocol, meaning
 
 

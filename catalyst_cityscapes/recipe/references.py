@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 ErrorAt = Callable[[Sequence[Any], str], InputError]
 MAX_CHARACTERS = 1_000_000

@@ -20,7 +20,7 @@ from catalyst.core.callback import (
     ISchedulerCallback,
 )
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 OWN = "catalyst_cityscapes.callbacks"
 FOREIGN = "catalyst."

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.protocol import Protocol, whole
 
 Node = dict[str, Any]

@@ -19,8 +19,8 @@ from catalyst_cityscapes.recipe import replaced_run, user_code
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import target_names
-from semseg_ref.errors import InputError
-from semseg_ref.evaluation import create_folder, replace_atomically
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.files import create_folder, replace_atomically
 
 PACKAGES = (
     "torch",

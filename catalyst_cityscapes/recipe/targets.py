@@ -19,8 +19,8 @@ from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
 from catalyst_cityscapes.recipe.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError, did_you_mean
-from semseg_ref.unpickling import no_pickled_code
+from semseg_ref.base.errors import InputError, did_you_mean
+from semseg_ref.base.safe.torch_load import no_pickled_code
 
 SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr", "weight_decay"}}
 """Arguments that the runner adds when it builds a node."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.loss import _Loss
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 CLASS_WEIGHTS = ("weight", "pos_weight")
 SHIFT = 1000.0

@@ -10,8 +10,8 @@ from typing import Any
 from catalyst_cityscapes.recipe.changes import differences, is_below
 from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.errors import InputError
 from semseg_ref.config import CfgNode
-from semseg_ref.errors import InputError
 from semseg_ref.protocol import meaning
 
 ADAPTERS = {

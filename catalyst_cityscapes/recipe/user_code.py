@@ -13,7 +13,7 @@ from importlib.machinery import BuiltinImporter, ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 class TrustedFiles(MetaPathFinder):

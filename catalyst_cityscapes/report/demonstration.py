@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
-from semseg_ref.errors import CheckpointError, OptionError
+from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.protocol import Protocol, scaled_size, whole
 from semseg_ref.tester import gpu_arithmetic, predict
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from catalyst_cityscapes.report.picture import colorize
-from semseg_ref.errors import printable
+from semseg_ref.base.errors import printable
 
 INK, PALE_INK, PAPER = (24, 26, 30), (104, 110, 120), (255, 255, 255)
 IGNORED_INK = (40, 40, 44)

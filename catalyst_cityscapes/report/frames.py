@@ -12,8 +12,8 @@ from PIL import Image
 from catalyst_cityscapes.recipe.schema import Data
 from catalyst_cityscapes.report.picture import COLUMNS, image_miou
 from catalyst_cityscapes.report.run_record import ScoreRecord
+from semseg_ref.base.errors import InputError
 from semseg_ref.dataset import make_dataset, read_image, read_label
-from semseg_ref.errors import InputError
 from semseg_ref.evaluation import output_names
 from semseg_ref.metric import EPSILON
 

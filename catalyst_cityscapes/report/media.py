@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semseg_ref.errors import DataError, InputError
-from semseg_ref.image_size import MAX_PIXELS, check_pixels
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.safe.image_header import MAX_PIXELS, check_pixels
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")

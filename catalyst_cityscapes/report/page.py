@@ -17,8 +17,8 @@ from catalyst_cityscapes.report.charts import Series, binned, heat_map, line_cha
 from catalyst_cityscapes.report.frames import labels_uri, ranked_frames
 from catalyst_cityscapes.report.run_record import RunRecord, ScoreRecord, epoch_series, last_metrics, protocol_text
 from catalyst_cityscapes.report.table import verdict
+from semseg_ref.base.errors import InputError, printable
 from semseg_ref.catalog import load_colors
-from semseg_ref.errors import InputError, printable
 from semseg_ref.metric import EPSILON
 
 DRAWN_CLASSES = 40

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from catalyst_cityscapes.recipe.loading import read_yaml
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
-from semseg_ref.array_file import read_arrays
-from semseg_ref.errors import DataError, InputError, did_you_mean
-from semseg_ref.train_log import IterationRecord, read_iteration_log
+from semseg_ref.base.errors import DataError, InputError, did_you_mean
+from semseg_ref.base.iteration_log import IterationRecord, read_iteration_log
+from semseg_ref.base.safe.npz import read_arrays
 
 
 class ClassScore(BaseModel):

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from catalyst_cityscapes.recipe.schema import Expected
-from semseg_ref.errors import printable
+from semseg_ref.base.errors import printable
 
 
 def plain(value: Any) -> str:

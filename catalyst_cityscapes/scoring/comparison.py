@@ -24,9 +24,9 @@ from catalyst_cityscapes.scoring.official import (
     run_official,
 )
 from catalyst_cityscapes.scoring.predictions import TRAIN_IDS, beside
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.files import create_folder
 from semseg_ref.dataset import read_label
-from semseg_ref.errors import DataError
-from semseg_ref.evaluation import create_folder
 from semseg_ref.metric import scores_from_areas
 
 TOLERANCE = 1e-9

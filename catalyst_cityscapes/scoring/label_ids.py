@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.files import replace_atomically
 from semseg_ref.dataset import read_label
-from semseg_ref.errors import DataError, InputError
-from semseg_ref.evaluation import replace_atomically
 
 CLASSES = 19
 NO_PREDICTION = 255

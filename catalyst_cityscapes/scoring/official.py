@@ -23,7 +23,7 @@ import numpy as np
 from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.scoring.label_ids import label_table
 from catalyst_cityscapes.scoring.predictions import INSTANCE_IDS, LABEL_IDS, beside
-from semseg_ref.errors import DataError, InputError
+from semseg_ref.base.errors import DataError, InputError
 
 MODULE = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 ENVIRONMENT = ("CITYSCAPES_DATASET", "CITYSCAPES_RESULTS", "CITYSCAPES_EXPORT_DIR")

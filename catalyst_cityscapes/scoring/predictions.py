@@ -10,7 +10,7 @@ from catalyst_cityscapes.recipe.loading import read_yaml
 from catalyst_cityscapes.recipe.schema import Data
 from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
 from catalyst_cityscapes.scoring.label_ids import CLASSES
-from semseg_ref.errors import DataError, InputError
+from semseg_ref.base.errors import DataError, InputError
 
 LABEL_IDS, TRAIN_IDS, INSTANCE_IDS = "labelIds", "labelTrainIds", "instanceIds"
 FRAME = re.compile(r"^([^_]+_\d{6}_\d{6})(?:[_.]|$)")

@@ -20,10 +20,11 @@ from catalyst_cityscapes.scoring.label_ids import (
     to_label_ids,
 )
 from catalyst_cityscapes.scoring.predictions import frame_of
+from semseg_ref.base.errors import DataError, InputError
+from semseg_ref.base.files import create_folder, replace_atomically
+from semseg_ref.base.safe.image_header import PNG_SIGNATURE, declared_size
 from semseg_ref.dataset import read_label
-from semseg_ref.errors import DataError, InputError
-from semseg_ref.evaluation import create_folder, output_names, replace_atomically
-from semseg_ref.image_size import PNG_SIGNATURE, declared_size
+from semseg_ref.evaluation import output_names
 
 TEST_IMAGES = 1525
 FULL_SIZE = (1024, 2048)

@@ -21,16 +21,10 @@ from catalyst_cityscapes.testing.class_maps import ClassMap
 from catalyst_cityscapes.testing.predictor import MODES, Predictor, has_to_fit
 from catalyst_cityscapes.testing.windows import PreparedScale
 from semseg_ref import tester
+from semseg_ref.base.errors import CheckpointError, OptionError, did_you_mean
+from semseg_ref.base.files import create_folder
 from semseg_ref.dataset import read_image, read_label
-from semseg_ref.errors import CheckpointError, OptionError, did_you_mean
-from semseg_ref.evaluation import (
-    Evaluation,
-    create_folder,
-    evaluate_folder,
-    evaluation_from_matrices,
-    output_names,
-    score_prediction,
-)
+from semseg_ref.evaluation import Evaluation, evaluate_folder, evaluation_from_matrices, output_names, score_prediction
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import Progress, gpu_arithmetic, save_prediction
 

@@ -12,10 +12,10 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from catalyst_cityscapes.weights.inspection import CATALYST, WeightFile, layout, read_weight_file
-from semseg_ref.checkpoint import PREFIX, read_checkpoint, weights_in
-from semseg_ref.errors import CheckpointError, InputError
-from semseg_ref.evaluation import file_sha256, replace_atomically
-from semseg_ref.identity import DEEP_STEM, TORCHVISION_STEM, Identity
+from semseg_ref.base.checkpoints.architecture import DEEP_STEM, TORCHVISION_STEM, Identity
+from semseg_ref.base.checkpoints.state_dict import PREFIX, read_checkpoint, weights_in
+from semseg_ref.base.errors import CheckpointError, InputError
+from semseg_ref.base.files import file_sha256, replace_atomically
 
 BACKBONE_STAGES = ("layer1.", "layer2.", "layer3.", "layer4.")
 STEM_LAYERS = {

@@ -10,11 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semseg_ref.checkpoint import OTHER_WRAPPERS, PREFIX, WRAPPERS, Match, match, state_dict_in, weights_in, wrapper_key
-from semseg_ref.checkpoint_file import SAFETENSORS, file_format, read_checkpoint
-from semseg_ref.errors import InputError
-from semseg_ref.evaluation import file_sha256
-from semseg_ref.identity import NO_CONTEXT, PSA, PSP, RESNET, UNKNOWN, Identity, identify
+from semseg_ref.base.checkpoints.architecture import NO_CONTEXT, PSA, PSP, RESNET, UNKNOWN, Identity, identify
+from semseg_ref.base.checkpoints.reading import SAFETENSORS, file_format, read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import (
+    OTHER_WRAPPERS,
+    PREFIX,
+    WRAPPERS,
+    Match,
+    match,
+    state_dict_in,
+    weights_in,
+    wrapper_key,
+)
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.files import file_sha256
 from semseg_ref.model import PSANet, PSPNet, ResNet
 from semseg_ref.model.resnet import match_backbone
 
@@ -32,7 +41,7 @@ class WeightFile:
 
     Attributes:
         path: the file.
-        format: of the bytes, see `semseg_ref.checkpoint_file`.
+        format: of the bytes, see `semseg_ref.base.checkpoints.reading`.
         wrapper: `OFFICIAL`, `PROJECT`, `CATALYST`, `WRAPPED` or `BARE`.
         has_prefix: the names start with `module.`.
         weights: the tensors without that prefix, in the file's order.

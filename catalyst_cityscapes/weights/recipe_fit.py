@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build, without_pretrained
 from catalyst_cityscapes.weights.inspection import WeightFile, layout
-from semseg_ref.checkpoint import Match, first_names, match, named_as
-from semseg_ref.errors import CheckpointError
-from semseg_ref.identity import RESNET, Identity, differences, identify
+from semseg_ref.base.checkpoints.architecture import RESNET, Identity, differences, identify
+from semseg_ref.base.checkpoints.state_dict import Match, first_names, match, named_as
+from semseg_ref.base.errors import CheckpointError
 from semseg_ref.model.resnet import match_backbone
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.weights.inspection import read_weight_file
 from catalyst_cityscapes.weights.recipe_fit import fit_recipe, recipe_network
-from semseg_ref.checkpoint import load_state
-from semseg_ref.errors import CheckpointError, InputError
-from semseg_ref.evaluation import file_sha256
+from semseg_ref.base.checkpoints.state_dict import load_state
+from semseg_ref.base.errors import CheckpointError, InputError
+from semseg_ref.base.files import file_sha256
 
 INPUT_SIDE = 97
 INPUT_SEED = 0

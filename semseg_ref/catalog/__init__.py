@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semseg_ref.errors import DataError, did_you_mean
+from semseg_ref.base.errors import DataError, did_you_mean
 
 FOLDER = Path(__file__).parent
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
+from semseg_ref.base.errors import OptionError, did_you_mean
 from semseg_ref.config import CfgNode
-from semseg_ref.errors import OptionError, did_you_mean
 from semseg_ref.model.psanet import PSANet
 from semseg_ref.model.pspnet import PSPNet
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from semseg_ref.errors import OptionError
-from semseg_ref.identity import DEEP_STEM
+from semseg_ref.base.checkpoints.architecture import DEEP_STEM
+from semseg_ref.base.errors import OptionError
 from semseg_ref.model.pspnet import (
     FEATURE_CHANNELS,
     OUTPUT_STRIDE,

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semseg_ref.errors import OptionError, did_you_mean
-from semseg_ref.identity import BLOCK_COUNTS, DEEP_STEM, TORCHVISION_STEM
+from semseg_ref.base.checkpoints.architecture import BLOCK_COUNTS, DEEP_STEM, TORCHVISION_STEM
+from semseg_ref.base.errors import OptionError, did_you_mean
 from semseg_ref.model.resnet import Pretrained, resnet50, resnet101, resnet152
 
 BACKBONES = {50: resnet50, 101: resnet101, 152: resnet152}

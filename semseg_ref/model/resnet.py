@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from semseg_ref.checkpoint import Match, match, named_as, read_checkpoint, reasons, weights_in
-from semseg_ref.errors import CheckpointError
-from semseg_ref.identity import BLOCK_COUNTS, identify
+from semseg_ref.base.checkpoints.architecture import BLOCK_COUNTS, identify
+from semseg_ref.base.checkpoints.state_dict import Match, match, named_as, read_checkpoint, reasons, weights_in
+from semseg_ref.base.errors import CheckpointError
 
 EXPANSION = 4
 INIT_FOLDER = Path("initmodel")

@@ -14,7 +14,6 @@ from torch import nn
 
 from catalyst_cityscapes import __version__
 from catalyst_cityscapes.models.contract import check_network
-from catalyst_cityscapes.notices import warn
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -26,12 +25,14 @@ from catalyst_cityscapes.scoring.official import check_instances, official_modul
 from catalyst_cityscapes.scoring.predictions import label_ids_of
 from catalyst_cityscapes.testing.folder import Labels, test_images
 from catalyst_cityscapes.weights import recipe_network
+from semseg_ref.base.checkpoints.state_dict import load_weights
+from semseg_ref.base.console import warn
+from semseg_ref.base.errors import InputError, OptionError, printable
+from semseg_ref.base.files import file_sha256, replace_atomically
 from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.checkpoint import load_weights
+from semseg_ref.checks.lists import judge_labels, look_at_labels
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import InputError, OptionError, printable
-from semseg_ref.evaluation import check_labels, file_sha256, replace_atomically, write_score
-from semseg_ref.list_check import judge_labels, look_at_labels
+from semseg_ref.evaluation import check_labels, write_score
 from semseg_ref.metric import check_ignored_value
 from semseg_ref.protocol import Protocol
 

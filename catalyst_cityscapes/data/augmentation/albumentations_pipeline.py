@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 import torch
 
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.base.errors import InputError, did_you_mean
 from semseg_ref.transform import MEAN, STD
 
 GREY_LEVELS = 255.0

@@ -22,7 +22,7 @@ from catalyst_cityscapes.data.augmentation.crop_window import (
     scaled_size,
 )
 from catalyst_cityscapes.data.augmentation.window_check import UnequalWindows, unequal_windows
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 from semseg_ref.transform import (
     MEAN,
     STD,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 from semseg_ref.transform import MEAN
 
 Arrays = tuple[np.ndarray, np.ndarray]

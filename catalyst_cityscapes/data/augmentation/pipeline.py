@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.base.errors import InputError, did_you_mean
 from semseg_ref.transform import Transform
 
 

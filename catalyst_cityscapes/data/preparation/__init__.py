@@ -6,9 +6,9 @@ from pathlib import Path
 
 from catalyst_cityscapes.data.preparation.files import exclusive
 from catalyst_cityscapes.data.preparation.manifest import Manifest, check_folder
-from catalyst_cityscapes.data.preparation.parallel import Progress, available_cpus, silent
 from catalyst_cityscapes.data.preparation.pipeline import Outcome, carry_out
-from semseg_ref.errors import InputError, did_you_mean
+from semseg_ref.base.errors import InputError, did_you_mean
+from semseg_ref.base.parallel import Progress, available_cpus, silent
 
 DATASETS = ("ade20k", "bdd100k", "camvid", "cityscapes", "voc2012")
 

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from catalyst_cityscapes.data.preparation.files import find_base, one_source, visible
-from catalyst_cityscapes.data.preparation.parallel import Progress
 from catalyst_cityscapes.data.preparation.pipeline import IGNORE_INDEX, ListFile, Plan, Sample, pair_up, recode
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.parallel import Progress
 
 CLASSES = 150
 EXPECTED = {"training": 20210, "validation": 2000}

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from catalyst_cityscapes.data.preparation.files import remove_drafts, write_file
 from catalyst_cityscapes.data.preparation.label_image import png_size
-from catalyst_cityscapes.data.preparation.parallel import Progress, run_parallel
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.parallel import Progress, run_parallel
 
 MAX_MEMBER_BYTES = 1 << 26
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from catalyst_cityscapes.data.preparation.files import find_base, one_source, visible
-from catalyst_cityscapes.data.preparation.parallel import Progress
 from catalyst_cityscapes.data.preparation.pipeline import IGNORE_INDEX, ListFile, Plan, Sample, pair_up, recode
+from semseg_ref.base.parallel import Progress
 
 CLASSES = 19
 IMAGES, MASKS = "images/10k", "labels/sem_seg/masks"

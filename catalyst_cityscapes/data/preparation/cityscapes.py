@@ -12,10 +12,10 @@ from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
 from catalyst_cityscapes.data.preparation.archive import list_members, unpack
 from catalyst_cityscapes.data.preparation.files import missing_folder, visible
-from catalyst_cityscapes.data.preparation.parallel import Progress
 from catalyst_cityscapes.data.preparation.pipeline import ListFile, Plan, Sample, place_files
-from semseg_ref.errors import DataError, did_you_mean
-from semseg_ref.image_size import check_pixels
+from semseg_ref.base.errors import DataError, did_you_mean
+from semseg_ref.base.parallel import Progress
+from semseg_ref.base.safe.image_header import check_pixels
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 ZIPS = {IMAGES: "leftImg8bit_trainvaltest.zip", LABELS: "gtFine_trainvaltest.zip"}

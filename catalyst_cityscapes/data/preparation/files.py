@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from semseg_ref.errors import DataError, InputError
+from semseg_ref.base.errors import DataError, InputError
 
 DRAFT_SUFFIX = ".prepare-draft"
 SEARCH_DEPTH = 3

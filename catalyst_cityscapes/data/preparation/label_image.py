@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from semseg_ref.errors import DataError
-from semseg_ref.image_size import MAX_PIXELS, PNG_SIGNATURE, check_pixels
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.safe.image_header import MAX_PIXELS, PNG_SIGNATURE, check_pixels
 
 
 def encode_png(label: np.ndarray) -> bytes:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from catalyst_cityscapes.data.preparation.files import digest
 from catalyst_cityscapes.data.preparation.label_image import decode_indices, values_of
-from catalyst_cityscapes.data.preparation.parallel import Progress, run_parallel
-from semseg_ref.errors import DataError
-from semseg_ref.prepared import ID_SPACE, MANIFEST, OTHER_ENCODINGS, read_prepared
+from semseg_ref.base.dataset_manifest import ID_SPACE, MANIFEST, OTHER_ENCODINGS, read_prepared
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.parallel import Progress, run_parallel
 
 FORMAT = 1
 JOURNAL = "prepared.unfinished.jsonl"

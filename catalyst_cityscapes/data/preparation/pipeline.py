@@ -11,9 +11,9 @@ import numpy as np
 from catalyst_cityscapes.data.preparation.files import digest, place_file, remove_drafts, write_file
 from catalyst_cityscapes.data.preparation.label_image import decode_indices, encode_png, image_size, values_of
 from catalyst_cityscapes.data.preparation.manifest import Journal, LabelRecord, Manifest, read_manifest
-from catalyst_cityscapes.data.preparation.parallel import Progress, run_parallel
-from semseg_ref.errors import DataError
-from semseg_ref.prepared import MANIFEST
+from semseg_ref.base.dataset_manifest import MANIFEST
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.parallel import Progress, run_parallel
 
 IGNORE_INDEX = 255
 Render = Callable[[bytes, Path], np.ndarray]

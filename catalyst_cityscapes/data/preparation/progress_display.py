@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from catalyst_cityscapes.data.preparation.parallel import Progress
+from semseg_ref.base.parallel import Progress
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from catalyst_cityscapes.data.preparation.files import find_base, one_source, visible
-from catalyst_cityscapes.data.preparation.parallel import Progress
 from catalyst_cityscapes.data.preparation.pipeline import IGNORE_INDEX, ListFile, Plan, Sample, recode
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.parallel import Progress
 
 CLASSES = 21
 EXPECTED = {"train": 1464, "val": 1449, "train_aug": 10582}

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from catalyst_cityscapes.data.toy_city.writer import build_toy_city
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from catalyst_cityscapes.data.toy_city.annotation import paint_labels, polygons_document
 from catalyst_cityscapes.data.toy_city.scene import hidden_annotation, render_scene
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 MANIFEST = "toy_city.json"
 UNFINISHED = "toy_city.unfinished.json"

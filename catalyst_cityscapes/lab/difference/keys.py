@@ -21,7 +21,7 @@ from catalyst_cityscapes.recipe.changes import differing
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.weights import recipe_network
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 KeyPath = tuple[str, ...]
 ABSENT = ...

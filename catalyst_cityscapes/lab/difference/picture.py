@@ -16,8 +16,8 @@ from catalyst_cityscapes.lab.difference.subject import Subject
 from catalyst_cityscapes.lab.difference.table import merged
 from catalyst_cityscapes.lab.difference.training_facts import KIND_NAMES
 from catalyst_cityscapes.lab.measurement.optimisation import BACKBONE, PARTS
-from semseg_ref.errors import printable
-from semseg_ref.evaluation import replace_atomically
+from semseg_ref.base.errors import printable
+from semseg_ref.base.files import replace_atomically
 
 COLOURS = ("#0072b2", "#d55e00")
 STYLES = ("-", "--")

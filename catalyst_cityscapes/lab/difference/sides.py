@@ -16,8 +16,8 @@ from catalyst_cityscapes.recipe.loading import (
 )
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe
+from semseg_ref.base.errors import InputError
 from semseg_ref.config import load_cfg_from_cfg_file
-from semseg_ref.errors import InputError
 
 PLUS = re.compile(r"(?<!\d[eE])\+")  # 1e+5 is one number
 

@@ -13,10 +13,10 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.training_set import build_augmentation
 from catalyst_cityscapes.weights import recipe_network
+from semseg_ref.base.checkpoints.architecture import UNKNOWN, identify
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.errors import DataError
-from semseg_ref.identity import UNKNOWN, identify
-from semseg_ref.seeding import SeedStreams
 
 SEED = 0
 PROCESSES = 8

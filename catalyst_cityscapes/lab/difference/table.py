@@ -9,7 +9,7 @@ from catalyst_cityscapes.lab.difference.fact import READ
 from catalyst_cityscapes.lab.difference.keys import ABSENT, KeyDifference
 from catalyst_cityscapes.lab.plan import shown
 from catalyst_cityscapes.report.terminal import open_console
-from semseg_ref.errors import printable
+from semseg_ref.base.errors import printable
 
 
 def print_comparison(comparison: Comparison, show_all: bool = False, console: Console | None = None) -> None:

@@ -12,8 +12,8 @@ from catalyst_cityscapes.lab.lint.issues import (
     SPLIT_CHANGE,
 )
 from catalyst_cityscapes.lab.lint.official import IMAGES, VAL_IMAGES
+from semseg_ref.base.errors import DataError
 from semseg_ref.catalog import load_colors, load_names
-from semseg_ref.errors import DataError
 from semseg_ref.evaluation import output_names
 
 CITYSCAPES_LABEL_IDS = 34

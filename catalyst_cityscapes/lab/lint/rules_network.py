@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.lint.issues import (
 )
 from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measurement.network import NO_DETERMINISTIC_FORM
-from semseg_ref.identity import DEEP_STEM, UNKNOWN
+from semseg_ref.base.checkpoints.architecture import DEEP_STEM, UNKNOWN
 
 
 def _refused(facts: Facts) -> Iterator[Hit]:

@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.lint import (
     rules_values,
 )
 from catalyst_cityscapes.lab.lint.finding import Rule
-from semseg_ref.errors import OptionError, did_you_mean
+from semseg_ref.base.errors import OptionError, did_you_mean
 
 THEMES: dict[str, Sequence[Rule]] = {
     "data": rules_data.RULES,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from catalyst_cityscapes.lab.measurement.geometry import Augmentation, Draw, run_once
-from semseg_ref.seeding import SeedStreams
+from semseg_ref.base.seed_streams import SeedStreams
 
 
 def measure_detail(

@@ -14,10 +14,10 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.training_set import build_augmentation, data_streams, training_set
 from catalyst_cityscapes.weights import recipe_network
+from semseg_ref.base.errors import OptionError
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import make_dataset, read_image
-from semseg_ref.errors import OptionError
 from semseg_ref.protocol import Protocol
-from semseg_ref.seeding import SeedStreams
 
 
 @dataclass(frozen=True)

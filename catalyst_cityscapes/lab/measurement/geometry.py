@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from semseg_ref.errors import DataError
-from semseg_ref.seeding import SeedStreams
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.seed_streams import SeedStreams
 
 Augmentation = Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
 COVERED, UNCOVERED = 0.999, 0.001

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.dataset_manifest import OTHER_ENCODINGS, check_prepared, read_prepared
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.image_format import check_pair_formats, read_format
 from semseg_ref.dataset import make_dataset, read_image, read_label
-from semseg_ref.errors import DataError
-from semseg_ref.image_format import check_pair_formats, read_format
-from semseg_ref.prepared import OTHER_ENCODINGS, check_prepared, read_prepared
 from semseg_ref.sampling import evenly_spaced
 
 PART = 1 << 16

@@ -8,7 +8,7 @@ from catalyst.core.callback import IMetricCallback
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 CPU = SimpleNamespace(device=torch.device("cpu"), sum_reduce=lambda *tensors: None)
 

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from catalyst_cityscapes.models.contract import two_heads
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.errors import InputError
-from semseg_ref.identity import Identity, identify
+from semseg_ref.base.checkpoints.architecture import Identity, identify
+from semseg_ref.base.errors import InputError
 
 NO_DETERMINISTIC_FORM = {
     "aten::_adaptive_avg_pool2d_backward": "AdaptiveAvgPool2d",

@@ -22,7 +22,7 @@ from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.optimization import reference_groups
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import group_modules
 
 BACKBONE, HEADS = "backbone", "heads"

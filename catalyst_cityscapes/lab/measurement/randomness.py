@@ -11,8 +11,8 @@ import torch
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import build_augmentation, data_streams
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.sampling import EpochSampler, SeededDataset
-from semseg_ref.seeding import SeedStreams
 
 TRIALS, REPEATS = 16, 4
 

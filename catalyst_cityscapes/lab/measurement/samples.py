@@ -7,7 +7,7 @@ import numpy as np
 
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.training_set import training_set
-from semseg_ref.seeding import SeedStreams
+from semseg_ref.base.seed_streams import SeedStreams
 
 SHARPNESS_KERNEL = 3
 

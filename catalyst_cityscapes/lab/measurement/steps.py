@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from catalyst_cityscapes.lab.measurement.geometry import Draw, measure_draw, run_once
-from semseg_ref.errors import DataError
-from semseg_ref.seeding import SeedStreams
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.seed_streams import SeedStreams
 
 CANVAS = (96, 192)
 IMPULSE = 33

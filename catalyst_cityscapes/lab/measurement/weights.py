@@ -9,8 +9,8 @@ from torch import nn
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import resolve_target
 from catalyst_cityscapes.weights import fit_recipe, read_weight_file
-from semseg_ref.errors import InputError
-from semseg_ref.identity import DEEP_STEM, identify
+from semseg_ref.base.checkpoints.architecture import DEEP_STEM, identify
+from semseg_ref.base.errors import InputError
 from semseg_ref.model.resnet import INIT_FOLDER
 
 

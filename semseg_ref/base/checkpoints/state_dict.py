@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from semseg_ref.checkpoint_file import read_checkpoint
-from semseg_ref.checkpoint_integrity import seal
-from semseg_ref.errors import CheckpointError, StorageError
-from semseg_ref.identity import differences, identify
+from semseg_ref.base.checkpoints.architecture import differences, identify
+from semseg_ref.base.checkpoints.checksum import seal
+from semseg_ref.base.checkpoints.reading import read_checkpoint
+from semseg_ref.base.errors import CheckpointError, StorageError
 
 PREFIX = "module."
 COMPILED = "_orig_mod."

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
-from semseg_ref.errors import InputError
+from semseg_ref.base.errors import InputError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semseg_ref.errors import StorageError
+from semseg_ref.base.errors import StorageError
 
 
 class IterationRecord(NamedTuple):

@@ -12,7 +12,7 @@ import random
 import numpy as np
 import torch
 
-from semseg_ref.errors import OptionError
+from semseg_ref.base.errors import OptionError
 
 STREAMS = ("init", "order", "augmentation", "dropout")
 

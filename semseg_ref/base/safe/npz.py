@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 
 MAX_BYTES = 1 << 31
 """Of one array: 10,000 confusion matrices of 150 classes are 1.8 GB."""

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from semseg_ref.dataset import check_label_values, make_dataset, read_label, read_rgb
-from semseg_ref.errors import DataError
-from semseg_ref.evaluation import output_names
-from semseg_ref.image_format import (
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.image_format import (
     ImageFormat,
     check_image_format,
     check_label_format,
     check_pair_formats,
     read_format,
 )
+from semseg_ref.dataset import check_label_values, make_dataset, read_label, read_rgb
+from semseg_ref.evaluation import output_names
 from semseg_ref.sampling import evenly_spaced
 
 LABELS = 32

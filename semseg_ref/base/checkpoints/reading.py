@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.errors import CheckpointError
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 ZIP, PICKLE, SAFETENSORS = "torch zip archive", "torch file of before 1.6", "safetensors"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from semseg_ref.errors import LoaderError, one_line
+from semseg_ref.base.errors import LoaderError, one_line
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFETCH = 2

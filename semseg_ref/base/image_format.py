@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from semseg_ref.errors import DataError
-from semseg_ref.image_size import (
+from semseg_ref.base.errors import DataError
+from semseg_ref.base.safe.image_header import (
     JPEG_SIGNATURE,
     NO_SIZE_IN_FRAME,
     PNG_SIGNATURE,

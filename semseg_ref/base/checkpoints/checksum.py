@@ -12,8 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from semseg_ref.checkpoint_file import ZIP, file_format
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.checkpoints.reading import ZIP, file_format
+from semseg_ref.base.errors import CheckpointError
 
 MARK = b"sha256:"
 SEAL_BYTES = len(MARK) + 64

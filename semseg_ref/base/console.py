@@ -3,7 +3,7 @@
 import os
 import sys
 
-from semseg_ref.errors import printable
+from semseg_ref.base.errors import printable
 
 
 def is_main() -> bool:

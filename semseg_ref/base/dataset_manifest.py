@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from semseg_ref.errors import DataError
+from semseg_ref.base.errors import DataError
 
 MANIFEST = "prepared.json"
 ID_SPACE = "trainIds"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import nn
 
-from semseg_ref.checkpoint import first_names, match, named_as, reasons, weights_in
-from semseg_ref.checkpoint_file import read_checkpoint
-from semseg_ref.errors import CheckpointError
+from semseg_ref.base.checkpoints.reading import read_checkpoint
+from semseg_ref.base.checkpoints.state_dict import first_names, match, named_as, reasons, weights_in
+from semseg_ref.base.errors import CheckpointError
 
 
 def start_from(model: nn.Module, path: str | Path, classes: int, tell: Callable[[str], object]) -> None:

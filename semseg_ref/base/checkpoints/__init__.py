@@ -1,0 +1,1 @@
+"""Checkpoint files: reading, checksum, state dicts, the architecture that weights belong to."""
