@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
-from catalyst_cityscapes.disk_space import checkpoint_bytes
 from catalyst_cityscapes.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
 from catalyst_cityscapes.models.contract import check_network, two_heads
@@ -33,6 +32,7 @@ from catalyst_cityscapes.recipe.roles import check_built_roles
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
+from catalyst_cityscapes.runs.disk_space import checkpoint_bytes
 from catalyst_cityscapes.training_input import check_training_input
 from catalyst_cityscapes.training_state import (
     read_training_state,

@@ -4,9 +4,6 @@ With named random streams every draw follows from its position, so that the posi
 the reference's own order and augmentation need generators' states, one of each process.
 """
 
-import functools
-import hashlib
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +13,8 @@ from pydantic import ValidationError
 from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import installed_version
 from catalyst_cityscapes.recipe.targets import target_names
+from catalyst_cityscapes.runs.environment import versions
 from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.reading import read_checkpoint
@@ -27,20 +24,6 @@ from semseg_ref.base.random_state import random_state, set_random_state
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.runner import SegmentationRunner
-
-PACKAGES = ("torch", "numpy", "opencv-python-headless", "catalyst", "accelerate")
-OWN_PACKAGES = ("catalyst_cityscapes", "semseg_ref")
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on; `code` is a digest of this project's own files."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(path for package in OWN_PACKAGES for path in (root / package).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    found = {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
-    return found | {package: installed_version(package) or "absent" for package in PACKAGES}
 
 
 def _versions(runner: "SegmentationRunner") -> dict[str, str]:

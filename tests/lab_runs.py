@@ -22,7 +22,7 @@ from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.cli.test import scoring as _scoring  # noqa: F401 - likewise
 from catalyst_cityscapes.lab.arms import build_arms
 from catalyst_cityscapes.lab.plan import Plan, recipe_of, run_folder
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.evaluation import evaluation_from_matrices, write_score
 from semseg_ref.protocol import Protocol
 

@@ -18,7 +18,7 @@ from finished_run import spoilt
 from toy_runs import SMALL, SMALL_PACKAGE, toy_settings
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.catalog import load_names
 from semseg_ref.dataset import make_dataset, read_label
 from semseg_ref.evaluation import evaluate_folder, output_names, write_score

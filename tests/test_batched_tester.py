@@ -16,8 +16,8 @@ from tolerances import grey_levels
 from torch import nn
 from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe
 
-from catalyst_cityscapes import __version__, training_state
-from catalyst_cityscapes.recipe import snapshot
+from catalyst_cityscapes import __version__
+from catalyst_cityscapes.runs import environment, folder
 from catalyst_cityscapes.testing import window_sum
 from catalyst_cityscapes.testing.class_maps import DeviceMap, decide_planes
 from catalyst_cityscapes.testing.folder import Labels, check_tester
@@ -287,7 +287,7 @@ def test_ties_and_numbers_that_are_none():
 def test_command_line_records_the_tester(toy_city, workdir, capsys):
     recipe = toy_recipe(toy_city, *SMALL)
     (workdir / "run").mkdir()
-    (workdir / "run" / "recipe.yml").write_text(snapshot.to_yaml(recipe))
+    (workdir / "run" / "recipe.yml").write_text(folder.to_yaml(recipe))
     network = recipe_network(recipe)
     torch.save({"state_dict": network.state_dict(), "epoch": 3}, workdir / "w.pth")
     scores = {}
@@ -312,10 +312,10 @@ def test_a_plain_checkout_scores_without_being_installed(toy_city, workdir, monk
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", absent)
-    assert set(snapshot.environment()["versions"].values()) == {None}
-    assert training_state.versions.__wrapped__()["torch"] == "absent"
+    assert set(environment.environment()["versions"].values()) == {None}
+    assert environment.versions.__wrapped__()["torch"] == "absent"
     recipe = toy_recipe(toy_city, *SMALL)
-    Path("recipe.yml").write_text(snapshot.to_yaml(recipe))
+    Path("recipe.yml").write_text(folder.to_yaml(recipe))
     torch.save({"state_dict": recipe_network(recipe).state_dict(), "epoch": 3}, "w.pth")
     arguments = ["test", "--config", "recipe.yml", "--trust", SMALL_PACKAGE, "--checkpoint", "w.pth", "--limit", "1"]
     assert catalyst_dl(*arguments, "--device", "cpu", "--output", "out") == 0

@@ -17,8 +17,8 @@ from test_resume_within import train
 from toy_runs import assert_same, assert_same_runs
 
 from catalyst_cityscapes.callbacks import GradientStep, MeanIoU
-from catalyst_cityscapes.checkpoint_folder import occupied
-from catalyst_cityscapes.disk_space import checkpoint_bytes
+from catalyst_cityscapes.runs.checkpoints import occupied
+from catalyst_cityscapes.runs.disk_space import checkpoint_bytes
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError, StorageError

@@ -18,7 +18,7 @@ from rounding import UNIT_ROUNDOFF
 
 from catalyst_cityscapes.recipe.loading import load_recipe, parse_settings
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import DataError, InputError, did_you_mean, one_line
 from semseg_ref.dataset import make_dataset
 from semseg_ref.protocol import padding, scaled_size, window_positions

@@ -14,7 +14,7 @@ from test_resume import SETTINGS, assert_one_line
 from test_resume_within import PREEMPTED, STEPS, train
 from toy_runs import CONFIG, SMALL_PACKAGE, child_environment, console_command, toy_settings
 
-from catalyst_cityscapes.checkpoint_folder import resumable
+from catalyst_cityscapes.runs.checkpoints import resumable
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
 pytestmark = pytest.mark.slow

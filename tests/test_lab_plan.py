@@ -20,7 +20,7 @@ from catalyst_cityscapes.lab.plan import (
     write_plan,
 )
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError
 
 OFFICIAL = Path(__file__).parent.parent / "tool" / "official" / "cityscapes" / "cityscapes_pspnet50.yaml"

@@ -15,9 +15,9 @@ from catalyst_cityscapes.cli.test.scoring import predict_test_split, score_check
 from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.protocols import protocol_of
-from catalyst_cityscapes.recipe.snapshot import to_yaml
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.report.table import incomparable, print_scores
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.protocol import MULTI_SCALES, Protocol, named_protocol, official, semseg_ms, semseg_ss, whole
 

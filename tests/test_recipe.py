@@ -8,7 +8,7 @@ from component_settings import NO_RECIPES
 from recipes import load_golden
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe, overlay, parse_settings
-from catalyst_cityscapes.recipe.snapshot import to_yaml
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError
 from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
 

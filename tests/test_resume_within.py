@@ -22,7 +22,7 @@ from toy_runs import (
 )
 
 from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU
-from catalyst_cityscapes.checkpoint_folder import position_of, resumable
+from catalyst_cityscapes.runs.checkpoints import position_of, resumable
 from catalyst_cityscapes.training_state import process_state, restore_buffers
 from semseg_ref.base.checkpoints.state_dict import check_training_state, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError

@@ -7,9 +7,9 @@ import torch
 from component_settings import NO_RECIPES, SWAPS_AND_THE_CONTROL_ARM
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
-from catalyst_cityscapes.recipe.snapshot import to_yaml
 from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError
 from semseg_ref.config import load_cfg_from_cfg_file
 from semseg_ref.model.build import build_network

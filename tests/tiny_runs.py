@@ -8,8 +8,8 @@ from pathlib import Path
 
 from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.snapshot import to_yaml
 from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.runs.folder import to_yaml
 
 TINY = ("model._target_=tiny_network.TinyLogits", "model.classes=19", "callbacks.sync_bn=null")
 VAL_IMAGES = 5

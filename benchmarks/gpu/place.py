@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from catalyst_cityscapes.training_state import versions
+from catalyst_cityscapes.runs.environment import versions
 
 OUT, WORK = Path(os.environ["GPU_OUT"]), Path(os.environ["GPU_WORK"])
 TINY = bool(os.environ["GPU_TINY"])

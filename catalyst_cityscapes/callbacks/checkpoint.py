@@ -10,7 +10,9 @@ from catalyst.core.runner import IRunner
 from torch import distributed
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
-from catalyst_cityscapes.checkpoint_folder import (
+from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
+from catalyst_cityscapes.runs import backup
+from catalyst_cityscapes.runs.checkpoints import (
     BEST,
     LAST,
     epoch_files,
@@ -20,9 +22,7 @@ from catalyst_cityscapes.checkpoint_folder import (
     resumable,
     within_name,
 )
-from catalyst_cityscapes.disk_space import check_space, require_space
-from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
-from catalyst_cityscapes.recipe import replaced_run
+from catalyst_cityscapes.runs.disk_space import check_space, require_space
 from catalyst_cityscapes.training_state import process_state
 from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
 from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, did_you_mean
@@ -180,7 +180,7 @@ class Checkpoint(ICheckpointCallback):
             return
         link_atomically(path, LAST)
         remove_within(folder)
-        replaced_run.discard(runner.logdir)
+        backup.discard(runner.logdir)
         # Later epochs are there when a run goes on from an older checkpoint; they must not push out the new ones.
         files = {epoch: file for epoch, file in epoch_files(folder).items() if epoch <= runner.epoch_step}
         for epoch in sorted(files)[: -self.keep]:
@@ -201,7 +201,7 @@ class Checkpoint(ICheckpointCallback):
             position = {"epoch": epoch, "batches": batches, "train_metrics": trained, "processes": parts}
             self._write(runner, path, {**runner.state_dict(), **position})
             remove_within(path.parent, but=path)
-            replaced_run.discard(runner.logdir)
+            backup.discard(runner.logdir)
         if distributed.is_initialized():
             distributed.barrier()
         return path

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
-from catalyst_cityscapes.checkpoint_folder import newest_intact, resumable
+from catalyst_cityscapes.runs.checkpoints import newest_intact, resumable
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import DivergedError, OptionError
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_options
-from catalyst_cityscapes.cli.run_folders import chosen_checkpoint, newest_run
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
+from catalyst_cityscapes.runs.find import chosen_checkpoint, newest_run
 from semseg_ref.base.errors import InputError, printable
 
 if TYPE_CHECKING:

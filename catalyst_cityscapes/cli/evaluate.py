@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from catalyst_cityscapes.cli.run_folders import newest_run
+from catalyst_cityscapes.runs.find import newest_run
 from semseg_ref.base.errors import InputError, OptionError, printable
 from semseg_ref.protocol import Protocol, meaning
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.recipe import replaced_run
+from catalyst_cityscapes.runs import backup
 from semseg_ref.base.console import is_main, warn
 from semseg_ref.base.errors import CheckpointError, InputError, printable
 
@@ -68,7 +68,7 @@ def run(
         recipe = _official(files, assignments)
     else:
         recipe = resolve_recipe(load_layers(files, assignments), trusted)
-    from catalyst_cityscapes.recipe.snapshot import refuse_existing_run, to_yaml
+    from catalyst_cityscapes.runs.folder import refuse_existing_run, to_yaml
 
     if is_official(first) and is_main():
         click.echo(f"# {files[0]} as a recipe:\n{to_yaml(recipe)}")
@@ -127,7 +127,7 @@ def _resume_path(recipe: Recipe, resume: str | None, whole_epochs: bool) -> Path
 
 
 def _newest(logdir: Path, whole_epochs: bool) -> Path | None:
-    from catalyst_cityscapes.checkpoint_folder import newest_intact, position_of, resumable
+    from catalyst_cityscapes.runs.checkpoints import newest_intact, position_of, resumable
 
     candidates = resumable(logdir / "model")
     if whole_epochs:
@@ -151,15 +151,15 @@ def _newest(logdir: Path, whole_epochs: bool) -> Path | None:
 
 def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str, ...]) -> None:
     from catalyst_cityscapes.engine import close_processes
-    from catalyst_cityscapes.recipe.snapshot import open_run_folder
     from catalyst_cityscapes.runner import SegmentationRunner
+    from catalyst_cityscapes.runs.folder import open_run_folder
 
     runner = SegmentationRunner(recipe, resume, lambda: open_run_folder(recipe, resume), allow_changed)
     try:
         runner.run()
     except BaseException:
         if is_main():
-            replaced_run.restore(Path(recipe.experiment.logdir))
+            backup.restore(Path(recipe.experiment.logdir))
         raise
     finally:
         close_processes()
@@ -168,8 +168,8 @@ def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str,
 
 
 def _run_control(recipe: Recipe, resume: Path | None) -> None:
-    from catalyst_cityscapes.recipe.snapshot import open_run_folder
     from catalyst_cityscapes.recipe.translation import recipe_to_official
+    from catalyst_cityscapes.runs.folder import open_run_folder
     from semseg_ref.base.arithmetic import deterministic_algorithms
     from semseg_ref.distributed import start_processes, stop_processes
     from semseg_ref.train import run as train
@@ -182,10 +182,10 @@ def _run_control(recipe: Recipe, resume: Path | None) -> None:
             path = train(cfg, processes, prepare=lambda: open_run_folder(recipe, resume))
     except BaseException:
         if processes.is_main:
-            replaced_run.restore(Path(recipe.experiment.logdir))
+            backup.restore(Path(recipe.experiment.logdir))
         raise
     finally:
         stop_processes()
     if processes.is_main:
-        replaced_run.discard(Path(recipe.experiment.logdir))
+        backup.discard(Path(recipe.experiment.logdir))
         click.echo(printable(f"done: {path}"))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from catalyst_cityscapes.cli.run_folders import newest_run
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
+from catalyst_cityscapes.runs.find import newest_run
 from semseg_ref.base.errors import InputError, printable
 
 

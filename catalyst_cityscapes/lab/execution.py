@@ -15,15 +15,16 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from catalyst_cityscapes.checkpoint_folder import resumable
 from catalyst_cityscapes.lab.children import Child, command_line, end_all, stoppable
 from catalyst_cityscapes.lab.cost import SECONDS_FILE, duration, measured_seconds, remaining_seconds, write_seconds
 from catalyst_cityscapes.lab.lock import locked
 from catalyst_cityscapes.lab.plan import Plan, differences, read_plan, recipe_of, run_folder, shown, write_plan
 from catalyst_cityscapes.lab.results import SCORE_FILE
 from catalyst_cityscapes.recipe.loading import read_yaml
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE, to_yaml
+from catalyst_cityscapes.runs.checkpoints import resumable
+from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.base.files import create_folder, replace_atomically
 from semseg_ref.base.parallel import available_cpus

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from catalyst_cityscapes.checkpoint_folder import resumable
 from catalyst_cityscapes.lab.arms import identical_arms
 from catalyst_cityscapes.lab.cost import (
     RunCost,
@@ -21,6 +20,7 @@ from catalyst_cityscapes.lab.cost import (
 )
 from catalyst_cityscapes.lab.plan import Plan, differences, run_folder, shown
 from catalyst_cityscapes.report.terminal import open_console
+from catalyst_cityscapes.runs.checkpoints import resumable
 
 STATES = ("done", "begun", "to do")
 MOST_COLUMNS = 5

@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalyst_cityscapes.recipe.loading import read_yaml
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
 from semseg_ref.base.errors import DataError, InputError, did_you_mean
 from semseg_ref.base.iteration_log import IterationRecord, read_iteration_log
 from semseg_ref.base.safe.npz import read_arrays

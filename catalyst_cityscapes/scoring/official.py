@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from catalyst_cityscapes.recipe.snapshot import installed_version
+from catalyst_cityscapes.runs.environment import installed_version
 from catalyst_cityscapes.scoring.label_ids import label_table
 from catalyst_cityscapes.scoring.predictions import INSTANCE_IDS, LABEL_IDS, beside
 from semseg_ref.base.errors import DataError, InputError

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from catalyst_cityscapes.recipe.loading import read_yaml
+from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Data
-from catalyst_cityscapes.recipe.snapshot import RECIPE_FILE
 from catalyst_cityscapes.scoring.label_ids import CLASSES
 from semseg_ref.base.errors import DataError, InputError
 

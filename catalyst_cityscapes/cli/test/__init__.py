@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.cli.run_folders import chosen_checkpoint, newest_run
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
+from catalyst_cityscapes.runs.find import chosen_checkpoint, newest_run
 from catalyst_cityscapes.testing import PRECISIONS, TESTERS
 from semseg_ref.base.errors import InputError
 from semseg_ref.protocol import PROTOCOLS

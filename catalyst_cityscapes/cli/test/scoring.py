@@ -17,9 +17,9 @@ from catalyst_cityscapes.models.contract import check_network
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.snapshot import git_revision
 from catalyst_cityscapes.report.picture import save_comparison
 from catalyst_cityscapes.report.table import print_score
+from catalyst_cityscapes.runs.environment import git_revision
 from catalyst_cityscapes.scoring.comparison import compare, to_json
 from catalyst_cityscapes.scoring.official import check_instances, official_module
 from catalyst_cityscapes.scoring.predictions import label_ids_of

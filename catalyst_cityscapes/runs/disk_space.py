@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from catalyst_cityscapes.checkpoint_folder import occupied
+from catalyst_cityscapes.runs.checkpoints import occupied
 from semseg_ref.base.errors import InputError, StorageError
 
 OVERHEAD = 1 << 20
