@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from catalyst_cityscapes.training_step import FORMATS, resize_by_products
+from catalyst_cityscapes.models.acceleration import FORMATS, resize_by_products
 from semseg_ref.model.pspnet import resize_bilinear
 
 CLASSES, OLD, NEW = 19, 90, 713

@@ -31,9 +31,9 @@ from toy_runs import CONFIG, SMALL, SMALL_PACKAGE, console_command, toy_settings
 
 from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
 from catalyst_cityscapes.data.toy_city import build_toy_city  # noqa: E402
-from catalyst_cityscapes.engine import close_processes  # noqa: E402
 from catalyst_cityscapes.recipe.loading import load_recipe  # noqa: E402
-from catalyst_cityscapes.runner import SegmentationRunner  # noqa: E402
+from catalyst_cityscapes.train.engine import close_processes  # noqa: E402
+from catalyst_cityscapes.train.runner import SegmentationRunner  # noqa: E402
 
 STEPS_AN_EPOCH = 50
 WARM_UP = 0.25

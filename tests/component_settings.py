@@ -112,11 +112,14 @@ COMPONENTS = (
         "optimizer",
         {
             "optimizer": {
-                "_target_": "catalyst_cityscapes.optimization.DecoupledSGD",
+                "_target_": "catalyst_cityscapes.optim.DecoupledSGD",
                 "lr": 0.01,
                 "momentum": 0.9,
                 "weight_decay": 0.0001,
-                "groups": {"_target_": "catalyst_cityscapes.optimization.reference_groups", "head_multiplier": 10},
+                "groups": {
+                    "_target_": "catalyst_cityscapes.optim.reference_groups",
+                    "head_multiplier": 10,
+                },
             }
         },
         ("optimizer._target_",),
@@ -125,7 +128,7 @@ COMPONENTS = (
     ComponentSetting(
         "no_bias_decay_groups",
         "optimizer",
-        {"optimizer": {"groups": {"_target_": "catalyst_cityscapes.optimization.no_bias_decay_groups"}}},
+        {"optimizer": {"groups": {"_target_": "catalyst_cityscapes.optim.no_bias_decay_groups"}}},
         ("optimizer.groups",),
         "recipe",
     ),

@@ -47,7 +47,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def bf16_on_any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a bf16 training start where the processor would have to emulate it: slow, but tests are small."""
-    monkeypatch.setattr("catalyst_cityscapes.engine.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("catalyst_cityscapes.train.engine.cpu_has_bf16", lambda: True)
 
 
 @pytest.fixture

@@ -17,12 +17,14 @@ import torch
 from click.testing import CliRunner, Result
 from tiny_runs import settings_of
 
-from catalyst_cityscapes import runner as _runner  # noqa: F401 - else each forked process would take seconds for it
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.cli.test import scoring as _scoring  # noqa: F401 - likewise
 from catalyst_cityscapes.lab.arms import build_arms
 from catalyst_cityscapes.lab.plan import Plan, recipe_of, run_folder
 from catalyst_cityscapes.runs.folder import to_yaml
+from catalyst_cityscapes.train import (
+    runner as _runner,  # noqa: F401 - else each forked process would take seconds for it
+)
 from semseg_ref.evaluation import evaluation_from_matrices, write_score
 from semseg_ref.protocol import Protocol
 

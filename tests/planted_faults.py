@@ -165,7 +165,7 @@ def new_schedule(target: str, **more: object) -> tuple[str, ...]:
 
 STEPS = "augmentation.steps"
 PUBLISHED = "expected={mIoU: 0.773, tolerance: 0.01, source: elsewhere, protocol: semseg-ss}"
-NO_DECAY_GROUPS = "optimizer.groups={_target_: catalyst_cityscapes.optimization.no_bias_decay_groups, "
+NO_DECAY_GROUPS = "optimizer.groups={_target_: catalyst_cityscapes.optim.no_bias_decay_groups, "
 VALIDATED = "validation.every=1"
 
 DATA_FAULTS = (
@@ -280,8 +280,8 @@ RATE_FAULTS = (
     Fault("backbone decays less", "weight-decay-by-part",
           (NO_DECAY_GROUPS + "skip_bias: false, backbone_decay: 0.00003}",)),
     Fault("decoupled decay", "weight-decay-decoupled",
-          ("optimizer={_target_: catalyst_cityscapes.optimization.DecoupledSGD, lr: 0.01, momentum: 0.9, "
-           "weight_decay: 0.0001, groups: {_target_: catalyst_cityscapes.optimization.reference_groups}}",)),
+          ("optimizer={_target_: catalyst_cityscapes.optim.DecoupledSGD, lr: 0.01, momentum: 0.9, "
+           "weight_decay: 0.0001, groups: {_target_: catalyst_cityscapes.optim.reference_groups}}",)),
     Fault("AdamW", "optimizer-unlike-official",
           ("optimizer={_target_: torch.optim.AdamW, lr: 0.0001, weight_decay: 0.01}",)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_runs import SMALL, catalyst_dl, toy_recipe, toy_settings, train_catalyst, train_control
 
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,7 +53,7 @@ def settings_of(recipe, train, monkeypatch, place) -> dict[str, bool]:
 def test_both_arms_set_cudnn_as_the_reference_does(toy_city, workdir, monkeypatch, cudnn, settings, expected):
     keys = ("deterministic", "benchmark", "algorithms")
     cudnn.deterministic, cudnn.benchmark = not expected[0], not expected[1]
-    handle = "catalyst_cityscapes.runner.SegmentationRunner.handle_batch"
+    handle = "catalyst_cityscapes.train.runner.SegmentationRunner.handle_batch"
     found = settings_of(toy_recipe(toy_city, *SMALL, *settings), train_catalyst, monkeypatch, handle)
     assert tuple(found[key] for key in keys) == expected
     assert not torch.are_deterministic_algorithms_enabled()

@@ -11,7 +11,7 @@ from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.report.drawing import elide, font, overlay
 from catalyst_cityscapes.report.training_view import denormalised, normalisation, seen_samples
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.catalog import load_colors
 from semseg_ref.dataset import read_image, read_label

@@ -14,7 +14,7 @@ from toy_runs import assert_same
 
 from catalyst_cityscapes.callbacks import Checkpoint
 from catalyst_cityscapes.models.reference import PSPNetLogits
-from catalyst_cityscapes.preemption import Agreement, StopSignals
+from catalyst_cityscapes.train.preemption import Agreement, StopSignals
 from semseg_ref.base.checkpoints.state_dict import load_weights, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.model import PSPNet

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy_runs import SMALL, toy_recipe, train_catalyst
 
-from catalyst_cityscapes.determinism import operations_in, promise, python_code_as
+from catalyst_cityscapes.train.determinism import operations_in, promise, python_code_as
 from semseg_ref.base.arithmetic import deterministic_algorithms
 from semseg_ref.base.random_state import random_state, set_random_state
 from semseg_ref.base.seed_streams import SeedStreams

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy_runs import catalyst_dl, toy_settings
 
-from catalyst_cityscapes.engine import SegmentationEngine
+from catalyst_cityscapes.train.engine import SegmentationEngine
 from semseg_ref.base.errors import OptionError
 from semseg_ref.distributed import process_device, start_processes
 

@@ -12,9 +12,11 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toy_runs import SMALL, toy_recipe, train_catalyst
 
 from catalyst_cityscapes.callbacks import GradientStep, OneCycle
+from catalyst_cityscapes.models.acceleration import FORMATS
 from catalyst_cityscapes.models.reference import PSANetLogits, PSPNetLogits
-from catalyst_cityscapes.optimization import DecoupledSGD, no_bias_decay_groups, reference_groups, start_momenta
-from catalyst_cityscapes.training_step import FORMATS
+from catalyst_cityscapes.optim.decoupled_sgd import DecoupledSGD
+from catalyst_cityscapes.optim.momenta import start_momenta
+from catalyst_cityscapes.optim.param_groups import no_bias_decay_groups, reference_groups
 from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import load_optimizer_state, parameter_groups, set_learning_rate, sgd
 from semseg_ref.schedule import poly_learning_rate

@@ -7,7 +7,7 @@ from toy_runs import SMALL, SMALL_PACKAGE, toy_settings
 from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.step import arms_of_this_machine
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.engine import SegmentationEngine, close_processes, cpu_has_bf16
+from catalyst_cityscapes.train.engine import SegmentationEngine, close_processes, cpu_has_bf16
 from semseg_ref.base.errors import OptionError
 
 

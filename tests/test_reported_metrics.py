@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import recipe_of, train
 
-from catalyst_cityscapes.engine import close_processes
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

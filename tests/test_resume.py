@@ -36,8 +36,8 @@ SETTINGS = (
 OTHER_COMPONENTS = (
     *SETTINGS, "sampling.batch_size=1", "sampling.workers=1", "callbacks.gradient_step.accumulation_steps=2",
     "callbacks.poly_lr._target_=catalyst_cityscapes.callbacks.OneCycle",
-    "optimizer._target_=catalyst_cityscapes.optimization.DecoupledSGD", "optimizer.lr=0.01",
-    "optimizer.weight_decay=0.0001", "optimizer.groups._target_=catalyst_cityscapes.optimization.no_bias_decay_groups",
+    "optimizer._target_=catalyst_cityscapes.optim.DecoupledSGD", "optimizer.lr=0.01",
+    "optimizer.weight_decay=0.0001", "optimizer.groups._target_=catalyst_cityscapes.optim.no_bias_decay_groups",
 )  # fmt: skip
 
 
@@ -312,7 +312,7 @@ def test_a_checkpoint_that_cannot_be_resumed_is_named(toy_city, finished, capsys
     elif damage == "other network":
         settings = (*SETTINGS, "model.classes=20")
     else:
-        name = "catalyst_cityscapes.optimization.no_bias_decay_groups"
+        name = "catalyst_cityscapes.optim.no_bias_decay_groups"
         settings = (*SETTINGS, f"optimizer.groups._target_={name}")
     before = snapshot(finished)
     assert train(toy_city, "--resume", "auto", settings=settings) == 2

@@ -23,7 +23,7 @@ from toy_runs import (
 
 from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU
 from catalyst_cityscapes.runs.checkpoints import position_of, resumable
-from catalyst_cityscapes.training_state import process_state, restore_buffers
+from catalyst_cityscapes.train.resume import process_state, restore_buffers
 from semseg_ref.base.checkpoints.state_dict import check_training_state, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.sampling import EpochSampler
@@ -285,7 +285,7 @@ def test_each_process_keeps_its_own_batch_statistics(monkeypatch):
     network.layer1[1].running_mean.fill_(0.5)
     runner = SimpleNamespace(callbacks={}, network=network, engine=SimpleNamespace(is_main_process=False),
                              streams=object(), recipe=None)  # fmt: skip
-    monkeypatch.setattr("catalyst_cityscapes.training_state.data_streams", lambda _: object())
+    monkeypatch.setattr("catalyst_cityscapes.train.resume.data_streams", lambda _: object())
     state = process_state(runner)
     assert state["random"] is None
     kept = {name: value.clone() for name, value in state["buffers"].items()}

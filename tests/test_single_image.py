@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from toy_runs import SMALL, toy_recipe
 
-from catalyst_cityscapes.loaders import check_smallest_batch
 from catalyst_cityscapes.models.reference import PSPNetLogits
+from catalyst_cityscapes.train.loaders import check_smallest_batch
 from semseg_ref.base.errors import OptionError
 from semseg_ref.checks.batch import needs_several_images, smallest_batch
 from semseg_ref.model import PSPNet

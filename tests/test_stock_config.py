@@ -130,7 +130,7 @@ def test_several_stages_and_their_results(workdir, capsys):
 
 
 def test_our_own_engine_in_a_stock_config(workdir):
-    engine = {"_var_": "engine", "_target_": "catalyst_cityscapes.engine.SegmentationEngine", "device": "cpu"}
+    engine = {"_var_": "engine", "_target_": "catalyst_cityscapes.train.engine.SegmentationEngine", "device": "cpu"}
     assert run(changed("engine", engine), "--set", "run.0.num_epochs=1") == 0
 
 

@@ -55,7 +55,7 @@ PROGRAMS = [
     "catalyst_cityscapes.cli.stock.run_stock",
     "catalyst_cityscapes.recipe.loading.load_recipe",
     "catalyst_cityscapes.recipe.targets.build",
-    "catalyst_cityscapes.runner.SegmentationRunner",
+    "catalyst_cityscapes.train.runner.SegmentationRunner",
     "semseg_ref.tester.main",
 ]
 
@@ -177,7 +177,7 @@ def test_a_recipe_hidden_in_strings_cannot_run(canary, tmp_path):
         "settings": ["callbacks.x._target_=os.system", f"callbacks.x.command=touch {canary}"],
         "trusted": ["os", "posix"],
     }
-    over = {"callbacks": {"x": {"_target_": "catalyst_cityscapes.runner.SegmentationRunner", "recipe": inner}}}
+    over = {"callbacks": {"x": {"_target_": "catalyst_cityscapes.train.runner.SegmentationRunner", "recipe": inner}}}
     assert "is outside the allowed packages" in refusal("", settings=["data.classes=3"], over=over, tmp_path=tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_the_command_line_refuses_and_writes_nothing(canary, tmp_path, monkeypat
         "albumentations.Blur",
         "catalyst_cityscapes.callbacks.PolyLR",
         "catalyst_cityscapes.models.smp.SmpPSPNet",
-        "catalyst_cityscapes.engine.SegmentationEngine",
+        "catalyst_cityscapes.train.engine.SegmentationEngine",
     ],
 )
 def test_components_resolve(target):

@@ -7,13 +7,13 @@ import pytest
 import torch
 from toy_runs import toy_recipe
 
+from catalyst_cityscapes.data.training_set import build_augmentation
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.normalisation import tested_with as normalisation_of_the_test
 from catalyst_cityscapes.recipe.protocols import protocol_value
-from catalyst_cityscapes.training_input import check_training_input
-from catalyst_cityscapes.training_set import build_augmentation
-from catalyst_cityscapes.validation import validation_set
+from catalyst_cityscapes.train.input_check import check_training_input
+from catalyst_cityscapes.train.validation import validation_set
 from semseg_ref.base.errors import InputError
 from semseg_ref.protocol import semseg_ss
 from semseg_ref.transform import MEAN, STD

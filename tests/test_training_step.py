@@ -13,10 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from toy_runs import SMALL, assert_same, catalyst_dl, toy_recipe, train_catalyst
 
-from catalyst_cityscapes import training_step
-from catalyst_cityscapes.engine import close_processes
-from catalyst_cityscapes.runner import SegmentationRunner
-from catalyst_cityscapes.training_step import (
+from catalyst_cityscapes.models import acceleration as training_step
+from catalyst_cityscapes.models.acceleration import (
     FORMATS,
     apply_memory_format,
     checkpoint_activations,
@@ -25,6 +23,8 @@ from catalyst_cityscapes.training_step import (
     resize_by_products,
     use_products_for_resizes,
 )
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.errors import OptionError
 from semseg_ref.model import PSPNet
 from semseg_ref.model.pspnet import PyramidPooling, resize_bilinear
@@ -220,7 +220,7 @@ def test_nothing_is_compiled_for_validation_or_the_ledger(toy_city, workdir, one
         return module
 
     for name in ("compile_network", "compile_loss"):
-        monkeypatch.setattr(f"catalyst_cityscapes.runner.{name}", noting)
+        monkeypatch.setattr(f"catalyst_cityscapes.train.runner.{name}", noting)
     settings = ("engine.compile=default", "experiment.epochs=1", "validation.every=1", "sampling.batch_size=4")
     runner = train_catalyst(toy_recipe(toy_city, *SMALL, *settings))
     assert [len(inputs) for _, inputs in calls] == [4, 4, 4]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from toy_runs import SMALL, catalyst_dl, toy_recipe, toy_settings, train_catalyst
 
-from catalyst_cityscapes.loaders import build_loaders
-from catalyst_cityscapes.transfer import Copier, collate_narrow
+from catalyst_cityscapes.train.loaders import build_loaders
+from catalyst_cityscapes.train.transfer import Copier, collate_narrow
 from semseg_ref.base.errors import DataError
 
 

@@ -12,9 +12,9 @@ from tiny_runs import VAL_IMAGES, logged, recipe_of, settings_of, train
 
 from catalyst_cityscapes.cli.test.scoring import score_checkpoint
 from catalyst_cityscapes.data.toy_city import build_toy_city
-from catalyst_cityscapes.engine import close_processes
-from catalyst_cityscapes.runner import SegmentationRunner
-from catalyst_cityscapes.validation import predict_batch, validation_set
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
+from catalyst_cityscapes.train.validation import predict_batch, validation_set
 from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.dataset import read_image
 from semseg_ref.protocol import Protocol

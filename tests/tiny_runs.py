@@ -6,10 +6,10 @@ Import as `from tiny_runs import ...` (pytest puts `tests/` on the path).
 import csv
 from pathlib import Path
 
-from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.runner import SegmentationRunner
 from catalyst_cityscapes.runs.folder import to_yaml
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
 
 TINY = ("model._target_=tiny_network.TinyLogits", "model.classes=19", "callbacks.sync_bn=null")
 VAL_IMAGES = 5

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.arithmetic import deterministic_algorithms
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.distributed import start_processes, stop_processes

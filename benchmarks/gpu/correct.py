@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from catalyst_cityscapes.training_step import FORMATS
+from catalyst_cityscapes.models.acceleration import FORMATS
 from gpu.place import CUDA, DEVICE, TINY, WORK, say, told
 from gpu.trainings import DETERMINISTIC, EPOCHS, catalyst, checkpoint, control, difference, toy_recipe
 from semseg_ref.model.pspnet import PSPNet

@@ -5,7 +5,7 @@ import io
 import time
 
 from catalyst_cityscapes.data.plain_png import has_decoder
-from catalyst_cityscapes.loaders import build_loaders
+from catalyst_cityscapes.train.loaders import build_loaders
 from gpu.place import BATCH, CORES, CROP, DEVICE, TINY, WORK, say, told, wait
 from gpu.scenes import COUNT, photographs
 from gpu.trainings import toy_recipe

@@ -7,9 +7,9 @@ import time
 
 from catalyst import dl
 
-from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from gpu.place import BATCH, CORES, CROP, CUDA, TINY, WORK, say, told, wait
 from gpu.scenes import photographs
 from gpu.trainings import toy_recipe

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
-from catalyst_cityscapes.training_step import FORMATS, resize_by_products
+from catalyst_cityscapes.models.acceleration import FORMATS, resize_by_products
 from gpu.place import BATCH, CORES, CROP, CUDA, DEVICE, TINY, matrix_rate, say, seconds, told
 from semseg_ref.model.pspnet import resize_bilinear
 

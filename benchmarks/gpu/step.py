@@ -13,9 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from catalyst_cityscapes.bench.step import Resident, Size, compare, step_flops
-from catalyst_cityscapes.engine import close_processes
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.engine import close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from gpu.place import BATCH, CROP, CUDA, OUT, TINY, WORK, matrix_rate, say, told, wait
 from gpu.trainings import toy_recipe
 

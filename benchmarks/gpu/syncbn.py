@@ -27,7 +27,7 @@ def child() -> None:
     """One of the processes: trains each arm for an epoch."""
     from accelerate.state import AcceleratorState, PartialState
 
-    from catalyst_cityscapes.runner import SegmentationRunner
+    from catalyst_cityscapes.train.runner import SegmentationRunner
 
     if DEVICE.type == "cuda":
         torch.cuda.set_device(0)

@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
-from catalyst_cityscapes.engine import close_processes, cpu_has_bf16
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
-from catalyst_cityscapes.runner import SegmentationRunner
+from catalyst_cityscapes.train.engine import close_processes, cpu_has_bf16
+from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.console import warn
 from semseg_ref.base.iteration_log import IterationLog
 from semseg_ref.base.seed_streams import SeedStreams

@@ -10,7 +10,6 @@ from catalyst.core.runner import IRunner
 from torch import distributed
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
-from catalyst_cityscapes.preemption import NOTHING, SAVE, STOP
 from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import (
     BEST,
@@ -23,7 +22,8 @@ from catalyst_cityscapes.runs.checkpoints import (
     within_name,
 )
 from catalyst_cityscapes.runs.disk_space import check_space, require_space
-from catalyst_cityscapes.training_state import process_state
+from catalyst_cityscapes.train.preemption import NOTHING, SAVE, STOP
+from catalyst_cityscapes.train.resume import process_state
 from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
 from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, did_you_mean
 

@@ -5,7 +5,7 @@ import json
 from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
-from catalyst_cityscapes.determinism import ledger, undeterministic_operations
+from catalyst_cityscapes.train.determinism import ledger, undeterministic_operations
 from semseg_ref.base.files import replace_atomically
 
 

@@ -49,9 +49,9 @@ def _draw(recipe: Recipe, trusted: tuple[str, ...], count: int, epoch: int, path
     import numpy as np
     from PIL import Image
 
+    from catalyst_cityscapes.data.training_set import data_streams
     from catalyst_cityscapes.report.drawing import class_entries, contact_sheet
     from catalyst_cityscapes.report.training_view import normalisation, sample_cell, seen_samples
-    from catalyst_cityscapes.training_set import data_streams
     from semseg_ref.base.files import replace_atomically
     from semseg_ref.catalog import load_colors, load_names
 

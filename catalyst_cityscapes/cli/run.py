@@ -150,9 +150,9 @@ def _newest(logdir: Path, whole_epochs: bool) -> Path | None:
 
 
 def _run_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[str, ...]) -> None:
-    from catalyst_cityscapes.engine import close_processes
-    from catalyst_cityscapes.runner import SegmentationRunner
     from catalyst_cityscapes.runs.folder import open_run_folder
+    from catalyst_cityscapes.train.engine import close_processes
+    from catalyst_cityscapes.train.runner import SegmentationRunner
 
     runner = SegmentationRunner(recipe, resume, lambda: open_run_folder(recipe, resume), allow_changed)
     try:

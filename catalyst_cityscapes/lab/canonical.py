@@ -20,7 +20,7 @@ Flat = dict[KeyPath, Any]
 """A nested mapping as {key path: value}; lists and empty mappings are values."""
 
 CALLBACKS = "catalyst_cityscapes.callbacks."
-GROUPS = "catalyst_cityscapes.optimization.reference_groups"
+GROUPS = "catalyst_cityscapes.optim.reference_groups"
 LOSSES = {"loss", "main_loss", "aux_loss"}
 # The lab sets the seed of every run itself; the last epoch is always saved, and a best one as well.
 NO_NUMBER = set(NEUTRAL) - {"callbacks.mean_iou"} | {"experiment.seed", "callbacks.checkpoint.save_every"}

@@ -4,16 +4,16 @@ import json
 import os
 from collections.abc import Sequence
 
-from catalyst_cityscapes.engine import SegmentationEngine, close_processes
+from catalyst_cityscapes.data.training_set import check_data, training_set
 from catalyst_cityscapes.lab.arms import check_arms
 from catalyst_cityscapes.lab.cost import checkpoint_bytes
 from catalyst_cityscapes.lab.plan import Arm
 from catalyst_cityscapes.recipe.agreement import check_agreement
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.runner import SegmentationRunner
-from catalyst_cityscapes.training_set import check_data, training_set
-from catalyst_cityscapes.validation import validation_set
+from catalyst_cityscapes.train.engine import SegmentationEngine, close_processes
+from catalyst_cityscapes.train.runner import SegmentationRunner
+from catalyst_cityscapes.train.validation import validation_set
 from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.dataset import check_list, make_dataset
 from semseg_ref.model.pspnet import check_side

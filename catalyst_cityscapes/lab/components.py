@@ -36,7 +36,7 @@ from catalyst_cityscapes.recipe.schema import Recipe
 ABSENT = object()
 ORDER: KeyPath = ("augmentation", "order")
 PIPELINE = "catalyst_cityscapes.data.augmentation.Pipeline"
-SGD = {"torch.optim.SGD", "torch.optim.sgd.SGD", "catalyst_cityscapes.optimization.DecoupledSGD"}
+SGD = {"torch.optim.SGD", "torch.optim.sgd.SGD", "catalyst_cityscapes.optim.DecoupledSGD"}
 KERNELS = ("fused", "foreach")
 LINKED = ("schedule", "momentum", "weight_decay", *KERNELS)
 SAMPLING = {

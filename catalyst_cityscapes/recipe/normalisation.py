@@ -1,7 +1,7 @@
 """How a recipe's training normalises its images, as far as the recipe says it, and the test after it.
 
 One source: `protocol.mean` and `protocol.std` are null, and the test takes what the augmentation states. What no node
-states is measured before the training (`catalyst_cityscapes.training_input`).
+states is measured before the training (`catalyst_cityscapes.train.input_check`).
 """
 
 import inspect

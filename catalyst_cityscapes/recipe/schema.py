@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from catalyst_cityscapes.recipe.nodes.renamed import with_current_names
 from semseg_ref.base.errors import OptionError
 from semseg_ref.protocol import Protocol, whole
 
@@ -82,7 +83,7 @@ class Engine(Section):
 
     `fp32` is true float32; `tf32` lets convolutions and products use TF32. `memory_format`, `compile` and
     `activation_checkpointing` (names of the network's children whose activations are recomputed) are those of
-    `catalyst_cityscapes.training_step`.
+    `catalyst_cityscapes.models.acceleration`.
     `resize: products` takes its resizes as products of matrices in training.
     `transfer: overlapped` copies batches to a GPU beside the step before, with labels as bytes.
     `timeout_minutes` is how long a process waits for the others before it gives the run up.
@@ -204,6 +205,12 @@ class Recipe(Section):
     validation: Validation = Validation()
     protocol: ProtocolSection
     expected: Expected | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, content: Any) -> Any:
+        # Here, so that a recipe from a file, a run folder or a checkpoint is compared and built under one name.
+        return with_current_names(content)
 
     @field_validator("augmentation", "model", "criterion", "optimizer")
     @classmethod

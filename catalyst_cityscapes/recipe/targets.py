@@ -18,6 +18,7 @@ from pydantic.errors import PydanticUserError
 from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
 from catalyst_cityscapes.recipe.kinds import is_plain, kind_problem
+from catalyst_cityscapes.recipe.nodes.renamed import current_name
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError, did_you_mean
 from semseg_ref.base.safe.torch_load import no_pickled_code
@@ -37,6 +38,7 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
         InputError: not on the allow-list, not importable, no such attribute (with the nearest), or no public class or
             function.
     """
+    name = current_name(name)
     if not within(name, (*ALLOWED, *trusted)):
         raise InputError(
             f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}); "

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 
+from catalyst_cityscapes.data.training_set import training_set
 from catalyst_cityscapes.recipe.normalisation import stated_normalisations
 from catalyst_cityscapes.recipe.schema import Node, Recipe, Sampling
 from catalyst_cityscapes.report.drawing import Cell, overlay
-from catalyst_cityscapes.training_set import training_set
 from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.dataset import read_image, read_label
 from semseg_ref.sampling import SeededDataset

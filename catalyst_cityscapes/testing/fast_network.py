@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from catalyst_cityscapes.training_step import MemoryFormat, apply_memory_format
+from catalyst_cityscapes.models.acceleration import MemoryFormat, apply_memory_format
 from semseg_ref.tester import gpu_arithmetic
 
 FOLDING_BOUND = 1e-4

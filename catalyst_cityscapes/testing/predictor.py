@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.backends import cudnn
 
+from catalyst_cityscapes.models.acceleration import FORMATS, MemoryFormat
 from catalyst_cityscapes.testing import MODES, PRECISIONS
 from catalyst_cityscapes.testing.buffers import BufferPool
 from catalyst_cityscapes.testing.class_maps import ClassMap, DeviceMap, HostMap, OneScaleMap
 from catalyst_cityscapes.testing.fast_network import fast_network
 from catalyst_cityscapes.testing.window_sum import WindowSum
 from catalyst_cityscapes.testing.windows import PreparedScale, check_image, prepare_scale
-from catalyst_cityscapes.training_step import FORMATS, MemoryFormat
 from semseg_ref.base.errors import InputError, OptionError, did_you_mean
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import evaluation_mode, network_device

@@ -193,7 +193,7 @@ RULES = (
         ("warning",),
         "official recipe",
         f"{IDLE}, by kind of parameter",
-        "optimizer.groups: catalyst_cityscapes.optimization.reference_groups, which decays biases and batch norm too",
+        "optimizer.groups: catalyst_cityscapes.optim.reference_groups, which decays biases and batch norm too",
         _exceptions,
         (FOUNDING,),
     ),

@@ -252,7 +252,7 @@ RULES = (
         ("warning",),
         "official recipe",
         CURVES,
-        "optimizer.groups: catalyst_cityscapes.optimization.reference_groups with head_multiplier: 10",
+        "optimizer.groups: catalyst_cityscapes.optim.reference_groups with head_multiplier: 10",
         _head_rate,
         (FOUNDING,),
     ),

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
-from catalyst_cityscapes.optimization import reference_groups
+from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import build
 from semseg_ref.base.errors import OptionError

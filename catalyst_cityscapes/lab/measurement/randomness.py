@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from catalyst_cityscapes.data.training_set import build_augmentation, data_streams
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.training_set import build_augmentation, data_streams
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.sampling import EpochSampler, SeededDataset
 

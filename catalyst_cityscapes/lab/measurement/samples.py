@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from catalyst_cityscapes.data.training_set import training_set
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.training_set import training_set
 from semseg_ref.base.seed_streams import SeedStreams
 
 SHARPNESS_KERNEL = 3

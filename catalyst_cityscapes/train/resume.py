@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import ValidationError
 
+from catalyst_cityscapes.data.training_set import data_streams
 from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.targets import target_names
 from catalyst_cityscapes.runs.environment import versions
-from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.reading import read_checkpoint
 from semseg_ref.base.checkpoints.state_dict import check_training_state
@@ -23,7 +23,7 @@ from semseg_ref.base.errors import CheckpointError
 from semseg_ref.base.random_state import random_state, set_random_state
 
 if TYPE_CHECKING:
-    from catalyst_cityscapes.runner import SegmentationRunner
+    from catalyst_cityscapes.train.runner import SegmentationRunner
 
 
 def _versions(runner: "SegmentationRunner") -> dict[str, str]:

@@ -22,25 +22,7 @@ from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
-from catalyst_cityscapes.engine import SegmentationEngine, lost_process
-from catalyst_cityscapes.loaders import build_loaders, check_smallest_batch
-from catalyst_cityscapes.models.contract import check_network, two_heads
-from catalyst_cityscapes.optimization import reference_groups, start_momenta
-from catalyst_cityscapes.preemption import Agreement, StopSignals
-from catalyst_cityscapes.recipe.agreement import check_agreement
-from catalyst_cityscapes.recipe.roles import check_built_roles
-from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build, without_pretrained
-from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
-from catalyst_cityscapes.runs.disk_space import checkpoint_bytes
-from catalyst_cityscapes.training_input import check_training_input
-from catalyst_cityscapes.training_state import (
-    read_training_state,
-    restore_buffers,
-    restore_process_state,
-    training_state,
-)
-from catalyst_cityscapes.training_step import (
+from catalyst_cityscapes.models.acceleration import (
     FORMATS,
     apply_memory_format,
     checkpoint_activations,
@@ -48,8 +30,22 @@ from catalyst_cityscapes.training_step import (
     compile_network,
     use_products_for_resizes,
 )
-from catalyst_cityscapes.transfer import Copier
-from catalyst_cityscapes.validation import predict_batch
+from catalyst_cityscapes.models.contract import check_network, two_heads
+from catalyst_cityscapes.optim.momenta import start_momenta
+from catalyst_cityscapes.optim.param_groups import reference_groups
+from catalyst_cityscapes.recipe.agreement import check_agreement
+from catalyst_cityscapes.recipe.roles import check_built_roles
+from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.targets import build, without_pretrained
+from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
+from catalyst_cityscapes.runs.disk_space import checkpoint_bytes
+from catalyst_cityscapes.train.engine import SegmentationEngine, lost_process
+from catalyst_cityscapes.train.input_check import check_training_input
+from catalyst_cityscapes.train.loaders import build_loaders, check_smallest_batch
+from catalyst_cityscapes.train.preemption import Agreement, StopSignals
+from catalyst_cityscapes.train.resume import read_training_state, restore_buffers, restore_process_state, training_state
+from catalyst_cityscapes.train.transfer import Copier
+from catalyst_cityscapes.train.validation import predict_batch
 from semseg_ref.base.arithmetic import deterministic_algorithms
 from semseg_ref.base.checkpoints.fine_tuning import start_from
 from semseg_ref.base.checkpoints.state_dict import load_state, weights_in

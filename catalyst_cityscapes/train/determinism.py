@@ -12,8 +12,8 @@ import cv2
 import torch
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.data.training_set import data_streams
 from catalyst_cityscapes.models.contract import two_heads
-from catalyst_cityscapes.training_set import data_streams
 from semseg_ref.base.random_state import random_state, set_random_state
 
 PROBE_IMAGES = 2

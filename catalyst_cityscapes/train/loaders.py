@@ -7,10 +7,10 @@ import cv2
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.data.training_set import check_data, training_set
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.training_set import check_data, training_set
-from catalyst_cityscapes.transfer import collate_narrow
-from catalyst_cityscapes.validation import validation_set
+from catalyst_cityscapes.train.transfer import collate_narrow
+from catalyst_cityscapes.train.validation import validation_set
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import OptionError
 from semseg_ref.checks.batch import needs_several_images, smallest_batch

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from catalyst_cityscapes.data.image_set import image_set
+from catalyst_cityscapes.data.training_set import build_augmentation
 from catalyst_cityscapes.recipe.normalisation import (
     Normalisation,
     is_own,
@@ -23,7 +24,6 @@ from catalyst_cityscapes.recipe.normalisation import (
     tested_with,
 )
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.training_set import build_augmentation
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.image_format import read_format
 from semseg_ref.base.random_state import random_state, set_random_state

@@ -1,0 +1,6 @@
+"""Parameter groups and optimisers that recipes may name."""
+
+from catalyst_cityscapes.optim.decoupled_sgd import DecoupledSGD
+from catalyst_cityscapes.optim.param_groups import no_bias_decay_groups, reference_groups
+
+__all__ = ["DecoupledSGD", "no_bias_decay_groups", "reference_groups"]

@@ -1,0 +1,1 @@
+"""A training: the runner, its engine, loaders and validation, resuming, and what may be promised of its numbers."""
