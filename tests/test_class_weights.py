@@ -6,8 +6,8 @@ from torch import nn
 from toy_runs import toy_recipe
 
 from catalyst_cityscapes.lab.measurement.loss import measure_loss
-from catalyst_cityscapes.recipe.targets import build
-from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
+from catalyst_cityscapes.recipe.nodes.targets import build
+from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from semseg_ref.base.errors import InputError
 

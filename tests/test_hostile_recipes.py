@@ -10,9 +10,9 @@ from hostile_files import doubling, laughs
 from test_stock_config import STOCK
 from toy_runs import catalyst_dl
 
-from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED, REINSTATED, is_allowed
 from catalyst_cityscapes.recipe.loading import load_recipe, read_yaml
-from catalyst_cityscapes.recipe.targets import build, resolve_target
+from catalyst_cityscapes.recipe.nodes.allow_list import ALLOWED, REFUSED, REINSTATED, is_allowed
+from catalyst_cityscapes.recipe.nodes.targets import build, resolve_target
 from semseg_ref.base.errors import InputError
 
 # What each would do with the sentinel's path, if it were built.

@@ -12,7 +12,7 @@ from catalyst_cityscapes.lab.components import combinations, differences_of
 from catalyst_cityscapes.lab.ladder import DESIGNS, Roles, automatic_ladder, check_designs, ladder_arms
 from catalyst_cityscapes.lab.ladder_file import read_ladder
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.errors import InputError
 
 SHIPPED = ("semseg-catalyst", "semseg-catalyst-camvid", "semseg-catalyst-toy")

@@ -5,8 +5,8 @@ from catalyst.callbacks import OptimizerCallback
 from toy_runs import toy_recipe
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.roles import check_built_roles
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.nodes.roles import check_built_roles
+from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.errors import InputError
 
 OURS = "catalyst_cityscapes.callbacks"

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from toy_runs import catalyst_dl, read_content
+from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.renamed import RENAMED, current_name, with_current_names
 from catalyst_cityscapes.recipe.nodes.targets import resolve_target
+from semseg_ref.base.checkpoints.reading import read_checkpoint
 
 OLD_RUN = Path(__file__).parent / "goldens" / "run_before_moves"
 OLD_NAMES = ("catalyst_cityscapes.optimization.DecoupledSGD", "catalyst_cityscapes.optimization.no_bias_decay_groups")
@@ -31,7 +32,7 @@ def old_run(workdir, toy_city) -> Path:
 
 def test_it_holds_old_names():
     text = (OLD_RUN / "recipe.yml").read_text()
-    held = read_content(OLD_RUN / "model" / "train_epoch_1.pth")["recipe"]
+    held = read_checkpoint(OLD_RUN / "model" / "train_epoch_1.pth")["recipe"]
     assert all(name in text and name in json.dumps(held) for name in OLD_NAMES)
 
 
@@ -71,11 +72,11 @@ def test_it_resumes_without_a_word_of_another_recipe_and_is_scored(old_run, caps
     said = capsys.readouterr().err
     assert "recipe" not in said
     assert "code was" in said  # the versions differ, and that is reported
-    content = read_content(old_run / "model" / "last.pth")
+    content = read_checkpoint(old_run / "model" / "last.pth")
     assert content["epoch"] == 2
     assert not any(name in json.dumps(content["recipe"]) for name in OLD_NAMES)
     with open(old_run / "iterations.csv") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["2", "2"]
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "1"]  # counted from 0
     assert catalyst_dl("test", "--run", "run", "--device", "cpu") == 0
     assert len(list(old_run.rglob("score.json"))) == 1
 

@@ -8,7 +8,7 @@ from torchvision.models import resnet18
 
 from catalyst_cityscapes.models import PSPNetLogits, SmallPSPNet
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.checkpoints.architecture import PSP, identify
 from semseg_ref.base.checkpoints.state_dict import load_state
 from semseg_ref.base.errors import CheckpointError, InputError, OptionError

@@ -8,7 +8,7 @@ import yaml
 from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.targets import ALLOWED, build, is_allowed, resolve_target
+from catalyst_cityscapes.recipe.nodes.targets import ALLOWED, build, is_allowed, resolve_target
 from semseg_ref.base.errors import InputError
 
 # Names that exist and are callable: each is reached through what stands before it.
@@ -54,7 +54,7 @@ PROGRAMS = [
     "catalyst_cityscapes.cli.main",
     "catalyst_cityscapes.cli.stock.run_stock",
     "catalyst_cityscapes.recipe.loading.load_recipe",
-    "catalyst_cityscapes.recipe.targets.build",
+    "catalyst_cityscapes.recipe.nodes.targets.build",
     "catalyst_cityscapes.train.runner.SegmentationRunner",
     "semseg_ref.tester.main",
 ]

@@ -7,7 +7,7 @@ import torch
 from component_settings import NO_RECIPES, SWAPS_AND_THE_CONTROL_ARM
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
 from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError

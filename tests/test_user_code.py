@@ -8,7 +8,7 @@ from toy_runs import catalyst_dl, toy_settings
 
 from catalyst_cityscapes.lab.measurement.network import measure_network
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.targets import build, locate, resolve_target
+from catalyst_cityscapes.recipe.nodes.targets import build, locate, resolve_target
 from semseg_ref.base.errors import InputError
 
 NETWORK = """

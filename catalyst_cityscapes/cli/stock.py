@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from catalyst_cityscapes.recipe.loading import UNREADABLE, find_config, overlay, read_yaml
+from catalyst_cityscapes.recipe.nodes.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
+from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.references import check_values
-from catalyst_cityscapes.recipe.targets import TargetRegistry, refused_argument, resolve_target, walk_nodes
-from catalyst_cityscapes.recipe.user_code import make_importable
 from catalyst_cityscapes.train.engine import close_processes, repair_stock_engines
 from semseg_ref.base.errors import CheckpointError, InputError, did_you_mean, printable
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from catalyst_cityscapes.data.augmentation.adapters import adapted
 from catalyst_cityscapes.data.image_set import image_set
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.seed_streams import SeedStreams

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from catalyst_cityscapes.recipe.nodes.targets import OWN_PACKAGES, SUPPLIED, resolve_target, walk_nodes
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import OWN_PACKAGES, SUPPLIED, resolve_target, walk_nodes
 from catalyst_cityscapes.recipe.translation import NEUTRAL
 
 KeyPath = tuple[str, ...]

@@ -9,8 +9,8 @@ from catalyst_cityscapes.lab.arms import check_arms
 from catalyst_cityscapes.lab.cost import checkpoint_bytes
 from catalyst_cityscapes.lab.plan import Arm
 from catalyst_cityscapes.recipe.agreement import check_agreement
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.train.engine import SegmentationEngine, close_processes
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from catalyst_cityscapes.train.validation import validation_set

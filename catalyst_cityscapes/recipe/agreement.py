@@ -3,8 +3,8 @@
 import inspect
 from typing import Any
 
+from catalyst_cityscapes.recipe.nodes.targets import locate, walk_nodes
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import locate, walk_nodes
 from semseg_ref.base.errors import DataError, OptionError
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.metric import check_ignored_value

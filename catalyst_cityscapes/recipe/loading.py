@@ -14,13 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from catalyst_cityscapes.recipe.nodes.targets import check_nodes
+from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.normalisation import check_stated
 from catalyst_cityscapes.recipe.places import CONFIGS, shipped_configs
 from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import check_nodes
-from catalyst_cityscapes.recipe.user_code import make_importable
 from semseg_ref.base.errors import InputError, OptionError, did_you_mean
 from semseg_ref.base.safe.yaml import MAX_DEPTH, yaml_problem
 

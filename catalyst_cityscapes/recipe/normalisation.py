@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from catalyst_cityscapes.recipe.allow_list import is_allowed
+from catalyst_cityscapes.recipe.nodes.allow_list import is_allowed
+from catalyst_cityscapes.recipe.nodes.targets import OWN_PACKAGES, locate, walk_nodes
 from catalyst_cityscapes.recipe.schema import Node, Recipe
-from catalyst_cityscapes.recipe.targets import OWN_PACKAGES, locate, walk_nodes
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.image_statistics import MEAN, STD
 

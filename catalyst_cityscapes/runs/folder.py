@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from catalyst_cityscapes.recipe import user_code
+from catalyst_cityscapes.recipe.nodes import user_code
+from catalyst_cityscapes.recipe.nodes.targets import target_names
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import target_names
 from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import remove_leftovers, resumable
 from catalyst_cityscapes.runs.environment import environment

@@ -11,10 +11,10 @@ import torch
 from pydantic import ValidationError
 
 from catalyst_cityscapes.data.training_set import data_streams
-from catalyst_cityscapes.recipe import user_code
 from catalyst_cityscapes.recipe.changes import check_changes
+from catalyst_cityscapes.recipe.nodes import user_code
+from catalyst_cityscapes.recipe.nodes.targets import target_names
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import target_names
 from catalyst_cityscapes.runs.environment import versions
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.reading import read_checkpoint

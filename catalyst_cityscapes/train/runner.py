@@ -34,10 +34,10 @@ from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.agreement import check_agreement
-from catalyst_cityscapes.recipe.roles import check_built_roles
+from catalyst_cityscapes.recipe.nodes.roles import check_built_roles
+from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
+from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build, without_pretrained
-from catalyst_cityscapes.recipe.tensor_arguments import check_criterion
 from catalyst_cityscapes.runs.disk_space import checkpoint_bytes
 from catalyst_cityscapes.train.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.train.input_check import check_training_input

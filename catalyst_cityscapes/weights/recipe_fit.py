@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build, without_pretrained
 from catalyst_cityscapes.weights.inspection import WeightFile, layout
 from semseg_ref.base.checkpoints.architecture import RESNET, Identity, differences, identify
 from semseg_ref.base.checkpoints.state_dict import Match, first_names, match, named_as

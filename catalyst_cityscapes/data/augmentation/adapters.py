@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalyst_cityscapes.recipe.kinds import ALBUMENTATIONS, TORCHVISION, library_of
+from catalyst_cityscapes.recipe.nodes.kinds import ALBUMENTATIONS, TORCHVISION, library_of
 
 
 def adapted(augmentation: Any) -> Any:

@@ -18,8 +18,8 @@ from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.lab.canonical import plain
 from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, measure_optimisation
 from catalyst_cityscapes.recipe.changes import differing
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.base.errors import InputError
 

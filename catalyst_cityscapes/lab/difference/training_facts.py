@@ -9,7 +9,7 @@ from catalyst_cityscapes.lab.difference.distance import Gap, amount, choice, lin
 from catalyst_cityscapes.lab.difference.fact import Collector, curve_detail, curve_text, written
 from catalyst_cityscapes.lab.difference.subject import Subject
 from catalyst_cityscapes.lab.measurement.optimisation import BACKBONE, HEADS, KINDS, PARTS, Group, Optimisation
-from catalyst_cityscapes.recipe.targets import build
+from catalyst_cityscapes.recipe.nodes.targets import build
 
 DECAY_WITHOUT_EFFECT = 0.01
 """Weight decay that shrinks a weight by 1 % over the whole training."""

@@ -20,9 +20,9 @@ from catalyst_cityscapes.lab.measurement.randomness import Randomness, measure_r
 from catalyst_cityscapes.lab.measurement.samples import Samples, measure_samples
 from catalyst_cityscapes.lab.measurement.steps import Step, measure_steps
 from catalyst_cityscapes.lab.measurement.weights import InitialWeights, measure_initial_weights
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.base.errors import DataError, InputError, one_line
 from semseg_ref.base.seed_streams import SeedStreams

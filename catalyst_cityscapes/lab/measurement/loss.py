@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from catalyst.core.callback import ICriterionCallback
 
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 
 SIDE = 6
 

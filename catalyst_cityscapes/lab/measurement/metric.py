@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import torch
 from catalyst.core.callback import IMetricCallback
 
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 from semseg_ref.base.errors import OptionError
 
 CPU = SimpleNamespace(device=torch.device("cpu"), sum_reduce=lambda *tensors: None)

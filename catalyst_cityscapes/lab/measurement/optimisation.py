@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.optim.param_groups import reference_groups
+from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import build
 from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import group_modules
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
+from catalyst_cityscapes.recipe.nodes.targets import resolve_target
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.targets import resolve_target
 from catalyst_cityscapes.weights import fit_recipe, read_weight_file
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM, identify
 from semseg_ref.base.errors import InputError

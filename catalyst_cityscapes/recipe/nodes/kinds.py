@@ -5,7 +5,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-from catalyst_cityscapes.recipe.allow_list import within
+from catalyst_cityscapes.recipe.nodes.allow_list import within
 
 ALBUMENTATIONS, TORCHVISION = "albumentations", "torchvision.transforms.v2"
 """Libraries whose transforms take no (image, label)."""

@@ -15,9 +15,9 @@ import hydra_slayer
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from catalyst_cityscapes.recipe import user_code
-from catalyst_cityscapes.recipe.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
-from catalyst_cityscapes.recipe.kinds import is_plain, kind_problem
+from catalyst_cityscapes.recipe.nodes import user_code
+from catalyst_cityscapes.recipe.nodes.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
+from catalyst_cityscapes.recipe.nodes.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.nodes.renamed import current_name
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError, did_you_mean
@@ -161,11 +161,11 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
         # Afterwards, so that a node where none may be is refused for what it names, if that is worse.
         if name == "callbacks":
             # Here and below at its use, because these need Catalyst or torch, for which a misspelt key does not wait.
-            from catalyst_cityscapes.recipe.roles import check_roles
+            from catalyst_cityscapes.recipe.nodes.roles import check_roles
 
             check_roles(targets, error_at)
         elif name == "criterion":
-            from catalyst_cityscapes.recipe.tensor_arguments import check_tensor_arguments
+            from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_tensor_arguments
 
             for path, node, target in targets:
                 check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
@@ -265,7 +265,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
     """
     prepared = {**_called(node), **supplied}
     if path == "criterion":
-        from catalyst_cityscapes.recipe.tensor_arguments import with_tensors
+        from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])
     try:
