@@ -37,9 +37,9 @@ from toy_runs import (  # noqa: E402
 )
 
 from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
-from catalyst_cityscapes.data.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.runs.checkpoints import resumable  # noqa: E402
 from catalyst_cityscapes.runs.folder import open_run_folder  # noqa: E402, F401 - imported before the forks
+from catalyst_cityscapes.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.train.runner import SegmentationRunner  # noqa: E402, F401
 from semseg_ref.base.checkpoints.checksum import check_integrity  # noqa: E402
 

@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from catalyst_cityscapes.bench.turns import append_row
-from catalyst_cityscapes.data.preparation.files import visible
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.prepare.files import visible
+from catalyst_cityscapes.toy_city import build_toy_city
 
 RESULTS = Path(__file__).parent / "results"
 OURS = [sys.executable, "-c", "from catalyst_cityscapes.cli import main; main()", "prepare", "cityscapes"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_runs import remove_checkpoints
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.toy_city import build_toy_city
 
 pytest_plugins = ["surroundings", "weight_files"]
 

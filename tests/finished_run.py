@@ -11,11 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.runs.environment import environment
 from catalyst_cityscapes.runs.folder import to_yaml
+from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.iteration_log import IterationLog, IterationRecord
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import make_dataset, read_label

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.toy_city import build_toy_city
 
 COUNTS = {"fine_train": 5, "fine_val": 2, "fine_test": 1}
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.scoring.label_ids import label_table
+from catalyst_cityscapes.evaluation.label_ids import label_table
 
 IGNORED_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 SIZE = (64, 128)

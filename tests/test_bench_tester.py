@@ -16,7 +16,7 @@ from catalyst_cityscapes.bench.tester import (
     scene,
 )
 from catalyst_cityscapes.bench.turns import write_rows
-from catalyst_cityscapes.testing.predictor import Predictor
+from catalyst_cityscapes.inference.predictor import Predictor
 from semseg_ref.protocol import Protocol
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -59,7 +59,7 @@ def clip(root, pairs):
 
 @pytest.fixture
 def demo(root, recipe, monkeypatch):
-    monkeypatch.setattr("catalyst_cityscapes.cli.test.scoring.build_for_test", lambda *_: (tiny_network(), 3))
+    monkeypatch.setattr("catalyst_cityscapes.evaluation.score_run.build_for_test", lambda *_: (tiny_network(), 3))
 
     def run(*words):
         return CliRunner().invoke(main, ["demo", "--run", str(root / "run"), *map(str, words)])

@@ -9,9 +9,9 @@ from context_network import COLORS, PROTOCOL, ContextNet, write_city
 from recipes import rec_image
 from torch import nn
 
-from catalyst_cityscapes.testing import folder
-from catalyst_cityscapes.testing.fast_network import fast_network, fold_batch_norm
-from catalyst_cityscapes.testing.predictor import Predictor
+from catalyst_cityscapes.inference import folder
+from catalyst_cityscapes.inference.fast_network import fast_network, fold_batch_norm
+from catalyst_cityscapes.inference.predictor import Predictor
 from semseg_ref.model import PSPNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,7 +106,7 @@ def test_the_layout_is_the_copys(monkeypatch):
     ],
 )
 def test_tensor_cores_get_their_layout(monkeypatch, device, precision, expected):
-    monkeypatch.setattr("catalyst_cityscapes.testing.predictor.network_device", lambda model: torch.device(device))
+    monkeypatch.setattr("catalyst_cityscapes.inference.predictor.network_device", lambda model: torch.device(device))
     assert Predictor(ContextNet(), PROTOCOL, "fast", precision=precision).memory_format == expected
     assert Predictor(ContextNet(), PROTOCOL, "exact").memory_format == "contiguous"
 

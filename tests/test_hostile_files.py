@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from toy_runs import catalyst_dl
 
-from catalyst_cityscapes.data.preparation import prepare
-from catalyst_cityscapes.scoring.submission import expected_submission, verify_submission
+from catalyst_cityscapes.evaluation.submission import expected_submission, verify_submission
+from catalyst_cityscapes.prepare import prepare
 from semseg_ref.base.errors import DataError, InputError, one_line, printable
 from semseg_ref.base.image_format import read_format
 from semseg_ref.base.safe.image_header import MAX_PIXELS, declared_size

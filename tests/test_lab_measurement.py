@@ -159,7 +159,7 @@ class TestColours:
 
 class TestOptimisation:
     def measured(self, toy_city, *settings, configs=("toy/pspnet50",)):
-        from catalyst_cityscapes.weights import recipe_network
+        from catalyst_cityscapes.export.weights import recipe_network
 
         recipe = recipe_of(toy_city, *settings, configs=configs)
         return measure_optimisation(recipe, recipe_network(recipe), 10)

@@ -11,7 +11,6 @@ import pytest
 from planted_faults import TRUSTED
 from test_cli import dl
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.lab.lint import facts, official, table
 from catalyst_cityscapes.lab.lint.facts import Facts, default_processes
 from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Finding
@@ -19,6 +18,7 @@ from catalyst_cityscapes.lab.lint.report import Report, lint
 from catalyst_cityscapes.lab.lint.rules_decay import left_by_decay
 from catalyst_cityscapes.lab.measurement.arithmetic import warp_rounding
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
+from catalyst_cityscapes.toy_city import build_toy_city
 
 DOCS = Path(__file__).parent.parent / "docs"
 SMALL = ("model={_target_: small_network.SmallLogits, classes: 19}", "data.crop=[33,33]", "protocol.base_size=128")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from planted_faults import FAULTS, GEOMETRY_FAULTS, LABEL_AND_VALUE_FAULTS, TRUSTED, Fault
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.lab.lint.report import Report, lint
 from catalyst_cityscapes.lab.lint.table import RULES
 from catalyst_cityscapes.recipe.loading import load_recipe
+from catalyst_cityscapes.toy_city import build_toy_city
 
 IMAGES = 32
 DRAWS, FEW_DRAWS, SAMPLES = 24, 4, 4

@@ -19,12 +19,12 @@ from scoring_city import (
 )
 
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.data.toy_city import build_toy_city
-from catalyst_cityscapes.scoring import official
-from catalyst_cityscapes.scoring.comparison import TOLERANCE, compare, count_image, to_json
-from catalyst_cityscapes.scoring.label_ids import label_table, to_label_ids
-from catalyst_cityscapes.scoring.official import MODULE, official_module, run_official
-from catalyst_cityscapes.scoring.predictions import find_ground_truth, frame_of, match_predictions
+from catalyst_cityscapes.evaluation import official
+from catalyst_cityscapes.evaluation.comparison import TOLERANCE, compare, count_image, to_json
+from catalyst_cityscapes.evaluation.label_ids import label_table, to_label_ids
+from catalyst_cityscapes.evaluation.official import MODULE, official_module, run_official
+from catalyst_cityscapes.evaluation.predictions import find_ground_truth, frame_of, match_predictions
+from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import DataError, InputError
 
 PACKAGE = "cityscapesscripts"

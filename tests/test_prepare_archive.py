@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prepared_city import build_unprepared, contents, snapshot, write_zips
 
-from catalyst_cityscapes.data.preparation import archive, prepare
+from catalyst_cityscapes.prepare import archive, prepare
 from semseg_ref.base.errors import DataError
 
 

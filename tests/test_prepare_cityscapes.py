@@ -17,8 +17,8 @@ from PIL import Image
 from prepared_city import COUNTS, build_unprepared, contents, snapshot
 
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.data.preparation import files, prepare
-from catalyst_cityscapes.data.preparation.label_image import encode_png
+from catalyst_cityscapes.prepare import files, prepare
+from catalyst_cityscapes.prepare.label_image import encode_png
 from semseg_ref.base.errors import DataError, InputError
 from semseg_ref.dataset import SemData, make_dataset
 

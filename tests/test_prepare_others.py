@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from catalyst_cityscapes.cli import main
-from catalyst_cityscapes.data.preparation import DATASETS, check_folder, prepare
+from catalyst_cityscapes.prepare import DATASETS, check_folder, prepare
 from semseg_ref.base.errors import DataError, InputError
 from semseg_ref.base.parallel import silent
 from semseg_ref.catalog import load_colors, load_names

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catalyst_cityscapes.data.preparation import files
-from catalyst_cityscapes.data.preparation.label_image import decode_indices, encode_png, image_size, values_of
+from catalyst_cityscapes.prepare import files
+from catalyst_cityscapes.prepare.label_image import decode_indices, encode_png, image_size, values_of
 from semseg_ref.base.errors import DataError, InputError
 from semseg_ref.base.parallel import run_parallel, silent
 

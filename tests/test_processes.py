@@ -32,8 +32,8 @@ from toy_runs import (
     toy_settings,
 )
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.runs.checkpoints import WITHIN_FILE, resumable
+from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.iteration_log import read_iteration_log

@@ -11,13 +11,14 @@ from rich.console import Console
 from scoring_city import SIZE, catalyst_dl
 from tiny_runs import VAL_IMAGES, recipe_of, train
 
-from catalyst_cityscapes.cli.test.scoring import predict_test_split, score_checkpoint
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.evaluation.score_run import predict_test_split, score_checkpoint
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.translation import recipe_to_official
+from catalyst_cityscapes.report.score_summary import show_score
 from catalyst_cityscapes.report.table import incomparable, print_scores
 from catalyst_cityscapes.runs.folder import to_yaml
+from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.protocol import MULTI_SCALES, Protocol, named_protocol, official, semseg_ms, semseg_ss, whole
 
@@ -258,5 +259,6 @@ def test_published_number_of_another_protocol_is_no_target(run_folder, city, cap
         "protocol={name: semseg-ss}": "below the published 0.7730",
         "protocol={name: whole}": "the published 0.7730 is of protocol semseg-ss, this score is not",
     }.items():
-        score_checkpoint(recipe_of(city, published, setting), Path("run/model/last.pth"), device="cpu")
+        recipe = recipe_of(city, published, setting)
+        show_score(score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu"), recipe.expected)
         assert message in " ".join(capsys.readouterr().out.split())

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from scoring_city import SIZE, catalyst_dl, image_name, labels_of, write
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
-from catalyst_cityscapes.scoring.label_ids import label_table, to_label_ids
-from catalyst_cityscapes.scoring.submission import TEST_IMAGES, expected_submission
+from catalyst_cityscapes.evaluation.label_ids import label_table, to_label_ids
+from catalyst_cityscapes.evaluation.submission import TEST_IMAGES, expected_submission
+from catalyst_cityscapes.toy_city import build_toy_city
 
 IMAGES = 3
 

@@ -6,12 +6,12 @@ import torch
 from context_network import COLORS, PROTOCOL, ContextNet, write_city
 from recipes import rec_image
 
-from catalyst_cityscapes.testing import class_maps
-from catalyst_cityscapes.testing.buffers import BufferPool
-from catalyst_cityscapes.testing.class_maps import DeviceMap
-from catalyst_cityscapes.testing.folder import Labels
-from catalyst_cityscapes.testing.folder import test_images as run_test
-from catalyst_cityscapes.testing.predictor import Predictor
+from catalyst_cityscapes.inference import class_maps
+from catalyst_cityscapes.inference.buffers import BufferPool
+from catalyst_cityscapes.inference.class_maps import DeviceMap
+from catalyst_cityscapes.inference.folder import Labels
+from catalyst_cityscapes.inference.folder import test_images as run_test
+from catalyst_cityscapes.inference.predictor import Predictor
 from semseg_ref.base.errors import InputError
 from semseg_ref.protocol import Protocol
 

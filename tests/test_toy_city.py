@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from catalyst_cityscapes.data.toy_city import MANIFEST, build_toy_city, render_scene, writer
-from catalyst_cityscapes.data.toy_city.annotation import Annotated, paint_labels
-from catalyst_cityscapes.data.toy_city.camera import Camera
-from catalyst_cityscapes.data.toy_city.labels import LABELS, find_label
-from catalyst_cityscapes.data.toy_city.light import Light
-from catalyst_cityscapes.data.toy_city.people import cyclist, pedestrian
-from catalyst_cityscapes.data.toy_city.shapes import trace
+from catalyst_cityscapes.toy_city import MANIFEST, build_toy_city, render_scene, writer
+from catalyst_cityscapes.toy_city.annotation import Annotated, paint_labels
+from catalyst_cityscapes.toy_city.camera import Camera
+from catalyst_cityscapes.toy_city.labels import LABELS, find_label
+from catalyst_cityscapes.toy_city.light import Light
+from catalyst_cityscapes.toy_city.objects.people import cyclist, pedestrian
+from catalyst_cityscapes.toy_city.shapes import trace
 from semseg_ref.base.errors import InputError
 
 TRAIN, VAL, TEST = 40, 3, 2
@@ -280,7 +280,7 @@ def test_outlines_of_riders_leave_no_limb_out(ride, sideways):
 
 
 def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "catalyst_cityscapes.data.toy_city", str(tmp_path / "city")]
+    command = [sys.executable, "-m", "catalyst_cityscapes.toy_city", str(tmp_path / "city")]
     sizes = ["--train", "1", "--val", "1", "--test", "0", "--height", "64", "--width", "64"]
     subprocess.run([*command, *sizes, "--seed", "4"], check=True, capture_output=True)
     assert json.loads((tmp_path / "city" / MANIFEST).read_text())["scenes"] == 2
@@ -288,3 +288,9 @@ def test_command_line(tmp_path):
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert "seed=4" in refused.stderr
+
+
+def test_the_former_module_name_still_builds_it(tmp_path, capfd):
+    command = [sys.executable, "-m", "catalyst_cityscapes.data.toy_city", str(tmp_path / "city")]
+    subprocess.run([*command, "--train", "1", "--val", "0", "--test", "0", "--height", "64", "--width", "64"], check=True)
+    assert f"{tmp_path / 'city'}: 1 train, 0 val, 0 test scenes" in capfd.readouterr().out

@@ -10,8 +10,8 @@ from scoring_city import SIZE
 from tiny_network import TinyLogits
 from tiny_runs import VAL_IMAGES, logged, recipe_of, settings_of, train
 
-from catalyst_cityscapes.cli.test.scoring import score_checkpoint
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.evaluation.score_run import score_checkpoint
+from catalyst_cityscapes.toy_city import build_toy_city
 from catalyst_cityscapes.train.engine import close_processes
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from catalyst_cityscapes.train.validation import predict_batch, validation_set
@@ -59,7 +59,7 @@ def test_evenly_spaced_errors(count):
 def test_validation_with_protocol_test_is_what_the_test_says(city, protocol):
     recipe = recipe_of(city, f"protocol={protocol}", "validation.protocol=test")
     valid = train(recipe)
-    score = score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu")
+    score = score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu").score
     assert score["images"] == VAL_IMAGES
     assert sum(row["accuracy"] > 0 for row in score["classes"]) >= 4  # no network that says one thing everywhere
     for name in ("mIoU", "mAcc", "allAcc"):
@@ -74,9 +74,9 @@ def test_validation_on_a_fixed_part_of_the_list(city):
     valid = train(recipe)
     lines = (city / "list" / "fine_val.txt").read_text().splitlines()
     Path("part.txt").write_text(f"{lines[0]}\n{lines[2]}\n")
-    score = score_checkpoint(recipe_of(city, "data.val_list=part.txt"), Path("run/model/last.pth"), device="cpu")
+    score = score_checkpoint(recipe_of(city, "data.val_list=part.txt"), Path("run/model/last.pth"), device="cpu").score
     assert (valid["mIoU"], valid["allAcc"]) == (score["mIoU"], score["allAcc"])
-    whole_list = score_checkpoint(recipe, Path("run/model/last.pth"), Path("all"), device="cpu")
+    whole_list = score_checkpoint(recipe, Path("run/model/last.pth"), Path("all"), device="cpu").score
     assert whole_list["mIoU"] != score["mIoU"]
 
 
@@ -112,7 +112,7 @@ def train_without_validation(recipe):
 def test_validation_in_bf16_scores_in_float32_like_the_test(city, bf16_on_any_cpu):
     recipe = recipe_of(city, "validation.protocol=test", "engine.precision=bf16")
     valid = train(recipe)
-    assert valid["mIoU"] == score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu")["mIoU"]
+    assert valid["mIoU"] == score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu").score["mIoU"]
 
 
 def test_prediction_in_training_is_the_testers_under_any_autocast(city):
@@ -140,7 +140,7 @@ def test_two_processes_count_every_image_once(city):
         statuses, told = finish(Path.cwd(), ids)
     assert statuses == [0, 0], told
     assert told.count("done: run") == 1
-    score = score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu")
+    score = score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu").score
     assert (logged()["mIoU"], logged()["allAcc"]) == (score["mIoU"], score["allAcc"])
 
 

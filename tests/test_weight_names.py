@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_network import SmallLogits
 
-from catalyst_cityscapes.weights.inspection import read_weight_file
+from catalyst_cityscapes.export.weights.inspection import read_weight_file
 from semseg_ref.base.checkpoints.state_dict import load_state, load_weights, weights_in
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.model.resnet import ResNet, load_pretrained

@@ -6,7 +6,7 @@ import pytest
 import torch
 from weight_files import earlier_attempt, prefixed, psp, refusal, resnet, rows, run, same
 
-from catalyst_cityscapes.weights import convert, read_weight_file
+from catalyst_cityscapes.export.weights import convert, read_weight_file
 from semseg_ref.base.checkpoints.state_dict import load_weights, read_checkpoint, weights_in
 from semseg_ref.base.errors import InputError
 from semseg_ref.model import PSPNet

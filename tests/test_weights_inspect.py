@@ -18,7 +18,7 @@ from weight_files import (
     torchvision_resnet50,
 )
 
-from catalyst_cityscapes.weights import read_weight_file
+from catalyst_cityscapes.export.weights import read_weight_file
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.model import PSANet, resnet101
 

@@ -21,7 +21,7 @@ if [ -e "$run" ]; then
 fi
 
 # shellcheck disable=SC2086  # several words
-.venv/bin/python -m catalyst_cityscapes.data.toy_city "$data" $city
+.venv/bin/python -m catalyst_cityscapes.toy_city "$data" $city
 # As downloaded: polygons and label ids, no train ids and no lists. The preparation makes them.
 find "$data/gtFine" -name '*_gtFine_labelTrainIds.png' -delete
 rm -rf "$data/list"

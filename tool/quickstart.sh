@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash tool/setup.sh
-.venv/bin/python -m catalyst_cityscapes.data.toy_city dataset/toy_city_256 --train 256 --val 16 --test 4 --workers 2
+.venv/bin/python -m catalyst_cityscapes.toy_city dataset/toy_city_256 --train 256 --val 16 --test 4 --workers 2
 .venv/bin/catalyst-dl run --config toy/pspnet18 --overwrite "$@"
 bash tool/test_cat.sh

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from catalyst_cityscapes.bench.data import photographed
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.toy_city import build_toy_city
 from gpu.place import CORES, SCENE, TINY, WORK
 
 COUNT, REPEATS = (4, 4) if TINY else (64, 24)

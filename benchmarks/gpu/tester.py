@@ -14,7 +14,7 @@ from catalyst_cityscapes.bench.tester import (
     scene,
 )
 from catalyst_cityscapes.bench.turns import timed
-from catalyst_cityscapes.testing.predictor import Predictor
+from catalyst_cityscapes.inference.predictor import Predictor
 from gpu.place import CROP, CUDA, DEVICE, SCENE, TINY, say, told, wait
 from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.protocol import Protocol

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from catalyst_cityscapes.data.toy_city import build_toy_city
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
+from catalyst_cityscapes.toy_city import build_toy_city
 from catalyst_cityscapes.train.engine import close_processes
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from gpu.place import SCENE, SMALL_BATCH, SMALL_CROP, TINY, WORK

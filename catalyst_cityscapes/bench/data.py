@@ -15,7 +15,7 @@ from PIL import Image
 
 from catalyst_cityscapes.data.augmentation import CropFirst
 from catalyst_cityscapes.data.image_set import CachedSemData, CropFirstSemData
-from catalyst_cityscapes.data.toy_city import build_toy_city
+from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.parallel import Progress, silent
 from semseg_ref.dataset import SemData
 from semseg_ref.transform import train_transform

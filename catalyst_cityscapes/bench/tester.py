@@ -12,9 +12,9 @@ from torch import nn
 
 from catalyst_cityscapes.bench import TESTER_PARTS
 from catalyst_cityscapes.bench.turns import Row, in_turns, timed
+from catalyst_cityscapes.inference.folder import test_images
+from catalyst_cityscapes.inference.predictor import Predictor
 from catalyst_cityscapes.models.acceleration import FORMATS
-from catalyst_cityscapes.testing.folder import test_images
-from catalyst_cityscapes.testing.predictor import Predictor
 from semseg_ref import tester as control
 from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.protocol import MULTI_SCALES, Protocol, window_positions

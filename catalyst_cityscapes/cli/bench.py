@@ -131,7 +131,7 @@ def _data_rows(
     crop: int = 713,
 ) -> Iterator[Row]:
     from catalyst_cityscapes.bench.data import time_data_path
-    from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+    from catalyst_cityscapes.prepare.progress_display import shown_progress
     from semseg_ref.base.files import create_folder
 
     with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:

@@ -64,7 +64,7 @@ def demo(
     folder = None if configs else Path(run_folder) if run_folder else newest_run(Path("exp"))
     recipe = resolve_recipe(load_layers(configs or [str(folder / RECIPE_FILE)], settings), trusted)
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
-    from catalyst_cityscapes.cli.test.scoring import build_for_test
+    from catalyst_cityscapes.evaluation.score_run import build_for_test
     from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
     from semseg_ref.base.files import create_folder
     from semseg_ref.catalog import load_colors, load_names

@@ -14,7 +14,7 @@ from semseg_ref.base.errors import InputError, OptionError, printable
 from semseg_ref.protocol import Protocol, meaning
 
 if TYPE_CHECKING:
-    from catalyst_cityscapes.scoring.comparison import Comparison
+    from catalyst_cityscapes.evaluation.comparison import Comparison
 
 SCORE_FILE = "score.json"
 
@@ -42,7 +42,7 @@ def evaluate(
     """
     if run_folder and predictions:
         raise InputError("--run and --predictions: give one of them")
-    from catalyst_cityscapes.scoring.predictions import (
+    from catalyst_cityscapes.evaluation.predictions import (
         check_run_folder,
         data_of_run,
         find_ground_truth,
@@ -74,8 +74,8 @@ def evaluate(
         if done % 50 == 0 or done == total:
             click.echo(f"cityscapesScripts {done}/{total}")
 
+    from catalyst_cityscapes.evaluation.comparison import compare, to_json
     from catalyst_cityscapes.report.official_table import print_comparison
-    from catalyst_cityscapes.scoring.comparison import compare, to_json
 
     comparison = compare(pairs, folder / "label_ids", instances, progress)
     score = _score_beside(gray)

@@ -11,7 +11,7 @@ from semseg_ref.base.dataset_manifest import MANIFEST
 from semseg_ref.base.errors import DataError, InputError, printable
 
 if TYPE_CHECKING:
-    from catalyst_cityscapes.data.preparation import Manifest, Outcome
+    from catalyst_cityscapes.prepare import Manifest, Outcome
 
 SHOWN = 20
 
@@ -42,9 +42,9 @@ def prepare(
 
     A killed run goes on where it was: run the same command again.
     """
-    from catalyst_cityscapes.data.preparation import available_cpus, check_dataset
-    from catalyst_cityscapes.data.preparation import prepare as prepare_dataset
-    from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+    from catalyst_cityscapes.prepare import available_cpus, check_dataset
+    from catalyst_cityscapes.prepare import prepare as prepare_dataset
+    from catalyst_cityscapes.prepare.progress_display import shown_progress
 
     check_dataset(dataset)
     workers = workers or available_cpus()
@@ -66,8 +66,8 @@ def prepare(
 
 
 def _check(root: Path, dataset: str, workers: int) -> None:
-    from catalyst_cityscapes.data.preparation import check_folder
-    from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+    from catalyst_cityscapes.prepare import check_folder
+    from catalyst_cityscapes.prepare.progress_display import shown_progress
 
     with shown_progress() as progress:
         manifest, problems = check_folder(root, dataset, workers, progress)

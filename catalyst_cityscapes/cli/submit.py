@@ -37,13 +37,13 @@ def submit(
     given = [option for option, value in sources.items() if value]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)}: give one of them")
-    from catalyst_cityscapes.scoring.predictions import (
+    from catalyst_cityscapes.evaluation.predictions import (
         check_run_folder,
         data_of_run,
         newest_predictions,
         predictions_in,
     )
-    from catalyst_cityscapes.scoring.submission import (
+    from catalyst_cityscapes.evaluation.submission import (
         TEST_IMAGES,
         expected_submission,
         verify_submission,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
-from catalyst_cityscapes.weights import FORMS
+from catalyst_cityscapes.export.weights import FORMS
 from semseg_ref.base.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def inspect_command(
     file: str, configs: RecipeWords, settings: RecipeWords, more: RecipeWords, trusted: RecipeWords, show_all: bool
 ) -> None:
     """What FILE is; with --config RECIPE, how many of its tensors fit that recipe's network, which not, and why."""
-    from catalyst_cityscapes.weights import fit_recipe, read_weight_file, recipe_network
+    from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file, recipe_network
 
     recipe = _recipe(configs, settings, more, trusted)
     read = read_weight_file(file)
@@ -61,7 +61,7 @@ def convert_command(source: str, target: str, form: str | None, overwrite: bool)
 
     An incomplete network is refused, and OUT is read back and compared before it gets its name.
     """
-    from catalyst_cityscapes.weights import convert
+    from catalyst_cityscapes.export.weights import convert
 
     done = convert(source, target, form, overwrite)
     rows = [
@@ -89,7 +89,7 @@ def verify_command(
 
     Exit code 2 when it is another file or does not fit.
     """
-    from catalyst_cityscapes.weights import check_sha256, verify
+    from catalyst_cityscapes.export.weights import check_sha256, verify
 
     recipe = _recipe(configs, settings, more, trusted)
     if recipe is None and sha256 is None:

@@ -9,7 +9,7 @@ import numpy as np
 from catalyst_cityscapes.data.augmentation import CropFirst
 from catalyst_cityscapes.data.decoded_cache import open_cache
 from catalyst_cityscapes.data.plain_png import plain_png
-from catalyst_cityscapes.data.preparation.progress_display import shown_progress
+from catalyst_cityscapes.prepare.progress_display import shown_progress
 from catalyst_cityscapes.recipe.schema import Data
 from semseg_ref.base.errors import DataError
 from semseg_ref.dataset import SemData, check_label_values, check_list

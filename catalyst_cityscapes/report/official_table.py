@@ -14,7 +14,7 @@ def print_comparison(content: dict[str, Any], console: Console | None = None) ->
     """Prints an `official.json`: our IoU, the official one, their difference and iIoU of each class, and categories.
 
     Args:
-        content: what `catalyst_cityscapes.scoring.comparison.to_json` returns.
+        content: what `catalyst_cityscapes.evaluation.comparison.to_json` returns.
         console: where to print; None is the terminal.
     """
     console = console or Console()

@@ -5,10 +5,10 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from catalyst_cityscapes.data.image_set import image_set
+from catalyst_cityscapes.inference.predictor import Predictor
 from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.testing.predictor import Predictor
 from semseg_ref.base.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced

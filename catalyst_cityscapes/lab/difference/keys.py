@@ -15,12 +15,12 @@ from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
+from catalyst_cityscapes.export.weights import recipe_network
 from catalyst_cityscapes.lab.canonical import plain
 from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, measure_optimisation
 from catalyst_cityscapes.recipe.changes import differing
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.base.errors import InputError
 
 KeyPath = tuple[str, ...]

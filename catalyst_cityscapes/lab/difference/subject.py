@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from catalyst_cityscapes.data.training_set import build_augmentation
+from catalyst_cityscapes.export.weights import recipe_network
 from catalyst_cityscapes.lab.measurement.detail import measure_detail
 from catalyst_cityscapes.lab.measurement.effects import AssumedData, Effects, measure
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.base.checkpoints.architecture import UNKNOWN, identify
 from semseg_ref.base.errors import DataError
 from semseg_ref.base.seed_streams import SeedStreams

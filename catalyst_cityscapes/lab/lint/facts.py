@@ -8,6 +8,7 @@ import cv2
 from torch import nn
 
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams
+from catalyst_cityscapes.export.weights import recipe_network
 from catalyst_cityscapes.lab.measurement.arithmetic import warp_rounding
 from catalyst_cityscapes.lab.measurement.effects import AssumedData, Exposure, measure_exposure
 from catalyst_cityscapes.lab.measurement.geometry import Colours, Draw, measure_colours, measure_draw
@@ -23,7 +24,6 @@ from catalyst_cityscapes.lab.measurement.weights import InitialWeights, measure_
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.base.errors import DataError, InputError, one_line
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import read_image

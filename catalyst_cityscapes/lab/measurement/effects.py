@@ -7,13 +7,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams, training_set
+from catalyst_cityscapes.export.weights import recipe_network
 from catalyst_cityscapes.lab.measurement.geometry import Colours, Draw, measure_colours, measure_draw
 from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measurement.samples import Samples, measure_samples
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.weights import recipe_network
 from semseg_ref.base.errors import OptionError
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import make_dataset, read_image

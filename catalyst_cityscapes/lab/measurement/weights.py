@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
+from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file
 from catalyst_cityscapes.recipe.nodes.targets import resolve_target
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.weights import fit_recipe, read_weight_file
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM, identify
 from semseg_ref.base.errors import InputError
 from semseg_ref.model.resnet import INIT_FOLDER

@@ -1,0 +1,76 @@
+"""Whether a weight file fits a recipe's network, and why not."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from catalyst_cityscapes.export.weights.inspection import WeightFile, layout
+from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
+from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.checkpoints.architecture import RESNET, Identity, differences, identify
+from semseg_ref.base.checkpoints.state_dict import Match, first_names, match, named_as
+from semseg_ref.base.errors import CheckpointError
+from semseg_ref.model.resnet import match_backbone
+
+
+@dataclass(frozen=True)
+class RecipeFit:
+    """A weight file beside a recipe's network.
+
+    Attributes:
+        as_initialisation: the file is a ResNet, and was compared with the network's backbone.
+        expected: the recipe's network, or its backbone.
+        match: which tensors fit.
+        reasons: in words, why the others do not.
+    """
+
+    as_initialisation: bool
+    expected: Identity
+    match: Match
+    reasons: list[str]
+
+    def lines(self, show_all: bool = False) -> list[tuple[str, str]]:
+        """The report, as (heading, text); `show_all` names every tensor that does not fit."""
+        join = ", ".join if show_all else first_names
+        result = self.match
+        rows = [
+            ("expected", f"{self.expected}{' (its backbone)' if self.as_initialisation else ''}"),
+            ("matched", f"{len(result.matched)} of {result.expected_count} tensors"),
+        ]
+        groups = {
+            "missing": result.missing,
+            "unexpected": result.unexpected,
+            "differing": [f"{name} {what}" for name, what in result.differing.items()],
+            "not used": result.unused,
+        }
+        rows += [(heading, f"{len(names)}: {join(names)}") for heading, names in groups.items() if names]
+        rows += [("why", reason) for reason in self.reasons]
+        if not result.fits and not self.reasons:
+            rows.append(("why", "the same kind of network, but the names above are not the same"))
+        return rows
+
+
+def recipe_network(recipe: Recipe, pretrained: str | None = None) -> nn.Module:
+    """The network of a recipe in eval mode, with the ImageNet weights of a file or random ones."""
+    return build(without_pretrained(recipe.model, pretrained), "model").eval()
+
+
+def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:
+    """Compares a weight file with a network: a ResNet with its backbone, anything else with the whole of it.
+
+    Raises:
+        CheckpointError: the file is a ResNet, and the network's backbone is none of ours.
+    """
+    own: dict[str, Tensor] = network.state_dict()
+    expected = identify(own)
+    if not file.is_imagenet:
+        named = named_as(own, file.weights, file.path).weights
+        return RecipeFit(False, expected, match(own, named), differences(file.network, expected))
+    backbone = Identity(RESNET, blocks=expected.blocks, bottleneck=expected.bottleneck, stem=expected.stem)
+    backbone_layout = layout(backbone)
+    if backbone_layout is None:
+        raise CheckpointError(
+            f"{file.path}: is {file.network}; the recipe's network ({expected}) has no backbone of this kind"
+        )
+    result = match_backbone(backbone_layout, file.weights)
+    return RecipeFit(True, backbone, result, differences(file.network, backbone))

@@ -1,0 +1,128 @@
+"""Proof that a weight file works: its checksum, a strict load, and the output for a fixed input."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from catalyst_cityscapes.export.weights.inspection import read_weight_file
+from catalyst_cityscapes.export.weights.recipe_fit import fit_recipe, recipe_network
+from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.checkpoints.state_dict import load_state
+from semseg_ref.base.errors import CheckpointError, InputError
+from semseg_ref.base.files import file_sha256
+
+INPUT_SIDE = 97
+INPUT_SEED = 0
+SHORTEST_SHA256 = 8
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A network's output for the fixed input.
+
+    Attributes:
+        matched: number of tensors that were loaded.
+        network: the class of the network.
+        as_initialisation: the file filled the backbone, and the output is the backbone's.
+        input_shape: of the input, standard normal numbers of numpy's `RandomState(0)`.
+        output: float32 [1, C, h, w], computed on one CPU thread.
+    """
+
+    matched: int
+    network: str
+    as_initialisation: bool
+    input_shape: tuple[int, ...]
+    output: Tensor
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the output's bytes: the same on the same kind of machine with the same torch."""
+        return hashlib.sha256(self.output.contiguous().numpy().tobytes()).hexdigest()
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The report, as (heading, text)."""
+        out = self.output.double()
+        heading = "features" if self.as_initialisation else "logits"
+        into = f"the backbone of {self.network}" if self.as_initialisation else self.network
+        numbers = {"mean": out.mean(), "std": out.std(), "min": out.min(), "max": out.max()}
+        rows = [
+            ("loaded", f"{self.matched} of {self.matched} tensors into {into}, strictly"),
+            ("input", f"{list(self.input_shape)}, standard normal, seed {INPUT_SEED}"),
+            (heading, f"{list(self.output.shape)}, {', '.join(f'{k} {v.item():.5g}' for k, v in numbers.items())}"),
+            ("sha256", f"{self.sha256} (of the {heading}; same machine and torch, one CPU thread)"),
+        ]
+        if not self.as_initialisation:
+            counts = torch.bincount(self.output.argmax(1).flatten(), minlength=self.output.shape[1])
+            rows.append(("predicted", f"pixels per class {counts.tolist()}"))
+        return rows
+
+
+def check_sha256(path: str | Path, expected: str) -> str:
+    """Compares a file's sha256 with a whole digest or its first digits, at least 8, and returns the whole.
+
+    torchvision's file names end in such first digits.
+
+    Raises:
+        InputError: `expected` is no such number.
+        CheckpointError: the file has another checksum, or is missing.
+    """
+    digits = expected.lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST_SHA256},64}}", digits):
+        raise InputError(f"--sha256 {expected}: expected {SHORTEST_SHA256} to 64 hexadecimal digits")
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file")
+    found = file_sha256(path)
+    if not found.startswith(digits):
+        raise CheckpointError(f"{path}: sha256 is {found}, expected {digits}; the file is another one, or damaged")
+    return found
+
+
+def verify(path: str | Path, recipe: Recipe) -> Verification:
+    """Loads a file strictly into the recipe's network and runs it on the fixed input.
+
+    ImageNet weights fill the backbone, and the output is that of `layer4`.
+
+    Raises:
+        CheckpointError: the file does not fit, with counts, names and reasons; or the output is not finite.
+    """
+    file = read_weight_file(path)
+    network = recipe_network(recipe)
+    fit = fit_recipe(file, network)
+    if fit.as_initialisation:
+        network = recipe_network(recipe, pretrained=str(path))
+    else:
+        load_state(network, file.weights, path)
+    shape = _input_shape(network, recipe)
+    x = torch.from_numpy(np.random.RandomState(INPUT_SEED).standard_normal(shape).astype(np.float32))
+    output = _run(network, x, fit.as_initialisation)
+    if not torch.isfinite(output).all():
+        raise CheckpointError(f"{path}: loads, but the network's output is not finite; its weights are damaged")
+    return Verification(len(fit.match.matched), type(network).__name__, fit.as_initialisation, shape, output)
+
+
+def _input_shape(network: nn.Module, recipe: Recipe) -> tuple[int, ...]:
+    # Compact attention has one possible size, that of the recipe's crop; all else works on a small input.
+    compact = getattr(getattr(network, "psa", None), "compact", False)
+    step = getattr(network, "size_step", 1)
+    sides = recipe.data.crop if compact else [max((INPUT_SIDE - 1) // step, 1) * step + 1] * 2
+    return (1, 3, *sides)
+
+
+@torch.no_grad()
+def _run(network: nn.Module, x: Tensor, backbone_only: bool) -> Tensor:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more threads sum in another order
+    try:
+        if backbone_only:
+            for name in ("layer0", "layer1", "layer2", "layer3", "layer4"):
+                x = getattr(network, name)(x)
+            return x
+        output = network(x)
+        return output[0] if isinstance(output, tuple | list) else output
+    finally:
+        torch.set_num_threads(threads)

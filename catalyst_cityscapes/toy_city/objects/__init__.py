@@ -1,0 +1,1 @@
+"""What stands in a street of the toy city, each with its outline and its class."""
