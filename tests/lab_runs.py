@@ -19,8 +19,8 @@ from tiny_runs import settings_of
 
 from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.evaluation import score_run as _scoring  # noqa: F401 - likewise
-from catalyst_cityscapes.lab.arms import build_arms
-from catalyst_cityscapes.lab.plan import Plan, recipe_of, run_folder
+from catalyst_cityscapes.lab.plan.arms import build_arms
+from catalyst_cityscapes.lab.plan.plan import Plan, recipe_of, run_folder
 from catalyst_cityscapes.runs.folder import to_yaml
 from catalyst_cityscapes.train import (
     runner as _runner,  # noqa: F401 - else each forked process would take seconds for it

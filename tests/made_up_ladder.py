@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catalyst_cityscapes.lab.ladder import KIND, Roles, Rung
+from catalyst_cityscapes.lab.ladder.ladder import KIND, Roles, Rung
 from catalyst_cityscapes.lab.results import LabResults, RunScore
 
 CLASSES = ("road", "sky")

@@ -9,9 +9,9 @@ from hostile_files import Payload, laughs, npz_header, write_zip
 from lab_runs import ARMS, BASE, lab_plan, lab_settings, write_run
 from malformed_making import ESCAPE, Case, file
 
-from catalyst_cityscapes.lab.ladder import KIND, ladder_arms
-from catalyst_cityscapes.lab.ladder_file import read_ladder
-from catalyst_cityscapes.lab.plan import Plan, write_plan
+from catalyst_cityscapes.lab.ladder.file import read_ladder
+from catalyst_cityscapes.lab.ladder.ladder import KIND, ladder_arms
+from catalyst_cityscapes.lab.plan.plan import Plan, write_plan
 
 TRUSTED = ("tiny_network",)
 LADDER = "from: toy/pspnet50\ncomponents:\n  head: swap/head_lr\n  draws: swap/replayed_draws\n"

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from catalyst_cityscapes.lab.ladder import Ladder, check_names
-from catalyst_cityscapes.lab.ladder_file import read_ladder
+from catalyst_cityscapes.lab.ladder.file import read_ladder
+from catalyst_cityscapes.lab.ladder.ladder import Ladder, check_names
 from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError, one_line

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from lab_runs import BASE, MadeUpChild, ab_words, dl, lab_plan, write_run
 
-from catalyst_cityscapes.cli import lab_run
 from catalyst_cityscapes.lab import execution
+from catalyst_cityscapes.lab import run as lab_run
 from catalyst_cityscapes.lab.execution import execute
-from catalyst_cityscapes.lab.plan import run_folder, write_plan
+from catalyst_cityscapes.lab.plan.plan import run_folder, write_plan
 
 
 @pytest.fixture

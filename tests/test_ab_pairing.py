@@ -16,10 +16,10 @@ from recipes import single_thread
 from toy_runs import child_environment, console_command, remove_checkpoints
 
 from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
-from catalyst_cityscapes.cli import lab_run
-from catalyst_cityscapes.lab.children import Child
+from catalyst_cityscapes.lab import run as lab_run
 from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.results import read_results
+from catalyst_cityscapes.launch.children import Child
 from semseg_ref.base.iteration_log import read_iteration_log
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)

@@ -17,7 +17,6 @@ from torch import nn
 from toy_runs import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe
 
 from catalyst_cityscapes import __version__
-from catalyst_cityscapes.export.weights import recipe_network
 from catalyst_cityscapes.inference import window_sum
 from catalyst_cityscapes.inference.class_maps import DeviceMap, decide_planes
 from catalyst_cityscapes.inference.folder import Labels, check_tester
@@ -25,6 +24,7 @@ from catalyst_cityscapes.inference.folder import test_images as run_test
 from catalyst_cityscapes.inference.predictor import Predictor
 from catalyst_cityscapes.inference.resizing import has_opencv_bits, resize_planes
 from catalyst_cityscapes.inference.row_threads import in_shares
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.runs import environment, folder
 from semseg_ref import tester
 from semseg_ref.base.errors import CheckpointError, DataError, OptionError

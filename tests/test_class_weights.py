@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from toy_runs import toy_recipe
 
-from catalyst_cityscapes.lab.measurement.loss import measure_loss
+from catalyst_cityscapes.lab.measure.loss import measure_loss
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
 from catalyst_cityscapes.recipe.translation import recipe_to_official

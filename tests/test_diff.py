@@ -10,9 +10,9 @@ import pytest
 import torch
 from toy_runs import catalyst_dl
 
-from catalyst_cityscapes.lab.difference.comparison import DIFFERS, EQUAL, Comparison, compare
-from catalyst_cityscapes.lab.difference.sides import side_recipe, split_side
-from catalyst_cityscapes.lab.difference.subject import Subject, default_counts, default_processes, measure_subject
+from catalyst_cityscapes.lab.diff.comparison import DIFFERS, EQUAL, Comparison, compare
+from catalyst_cityscapes.lab.diff.sides import side_recipe, split_side
+from catalyst_cityscapes.lab.diff.subject import Subject, default_counts, default_processes, measure_subject
 from catalyst_cityscapes.recipe.loading import CONFIGS
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import InputError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp, permutation_test, wasserstein_distance
 
-from catalyst_cityscapes.lab.difference import distance
+from catalyst_cityscapes.lab.diff import distance
 
 
 @pytest.mark.parametrize(

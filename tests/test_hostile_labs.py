@@ -14,11 +14,11 @@ from malformed_labs import LADDER, entries, furnish_labs
 from recipe_mutations import KEYS, VALUES, places, refused_in_one_line
 
 from catalyst_cityscapes.lab import execution
-from catalyst_cityscapes.lab.analysis import analyse
+from catalyst_cityscapes.lab.analysis.analysis import analyse
 from catalyst_cityscapes.lab.execution import execute
-from catalyst_cityscapes.lab.plan import read_plan, write_plan
+from catalyst_cityscapes.lab.ladder.waterfall import measure
+from catalyst_cityscapes.lab.plan.plan import read_plan, write_plan
 from catalyst_cityscapes.lab.results import read_results
-from catalyst_cityscapes.lab.waterfall import measure
 from semseg_ref.evaluation import evaluation_from_matrices, write_score
 from semseg_ref.protocol import Protocol
 

@@ -12,9 +12,9 @@ import pytest
 from markupsafe import Markup
 from rich.console import Console
 
-from catalyst_cityscapes.lab.analysis import analyse, write_tables
-from catalyst_cityscapes.lab.lab_page import write_lab_page
-from catalyst_cityscapes.lab.lab_table import print_analysis
+from catalyst_cityscapes.lab.analysis.analysis import analyse, write_tables
+from catalyst_cityscapes.lab.analysis.page import write_lab_page
+from catalyst_cityscapes.lab.analysis.table import print_analysis
 from catalyst_cityscapes.lab.results import LabResults, RunScore
 from catalyst_cityscapes.lab.statistics import seed_interval, sign_flip_test
 from semseg_ref.evaluation import evaluation_from_matrices

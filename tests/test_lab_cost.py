@@ -8,8 +8,8 @@ import torch
 from lab_runs import BASE, TRUSTED, lab_plan, lab_settings, write_run
 from rich.console import Console
 
-from catalyst_cityscapes.lab.checking import check_plan
-from catalyst_cityscapes.lab.cost import (
+from catalyst_cityscapes.lab.plan.checking import check_plan
+from catalyst_cityscapes.lab.plan.cost import (
     RunCost,
     checkpoint_bytes,
     disk_bytes,
@@ -20,8 +20,8 @@ from catalyst_cityscapes.lab.cost import (
     size,
     write_seconds,
 )
-from catalyst_cityscapes.lab.plan import run_folder
-from catalyst_cityscapes.lab.plan_table import print_plan
+from catalyst_cityscapes.lab.plan.plan import run_folder
+from catalyst_cityscapes.lab.plan.table import print_plan
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import InputError
 

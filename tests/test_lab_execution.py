@@ -9,11 +9,11 @@ import pytest
 from lab_runs import MadeUpChild, lab_plan, write_run
 
 from catalyst_cityscapes.lab import execution
-from catalyst_cityscapes.lab.children import StoppedError, stoppable
 from catalyst_cityscapes.lab.execution import execute, gpus, is_finished, last_line, threads_for, unfinished
-from catalyst_cityscapes.lab.lock import locked
-from catalyst_cityscapes.lab.plan import read_plan, recipe_of, run_folder, write_plan
+from catalyst_cityscapes.lab.plan.plan import read_plan, recipe_of, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
+from catalyst_cityscapes.launch.children import StoppedError, stoppable
+from catalyst_cityscapes.launch.folder_lock import locked
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.parallel import available_cpus

@@ -9,10 +9,10 @@ import torch
 from recipes import IGNORE_INDEX
 
 from catalyst_cityscapes.data.augmentation import Pipeline, SmallestMaxSize
-from catalyst_cityscapes.lab.measurement.effects import AssumedData, measure
-from catalyst_cityscapes.lab.measurement.geometry import measure_colours, measure_draw
-from catalyst_cityscapes.lab.measurement.optimisation import measure_optimisation
-from catalyst_cityscapes.lab.measurement.samples import measure_samples
+from catalyst_cityscapes.lab.measure.effects import AssumedData, measure
+from catalyst_cityscapes.lab.measure.geometry import measure_colours, measure_draw
+from catalyst_cityscapes.lab.measure.optimisation import measure_optimisation
+from catalyst_cityscapes.lab.measure.samples import measure_samples
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import DataError, OptionError
 from semseg_ref.base.seed_streams import SeedStreams
@@ -159,7 +159,7 @@ class TestColours:
 
 class TestOptimisation:
     def measured(self, toy_city, *settings, configs=("toy/pspnet50",)):
-        from catalyst_cityscapes.export.weights import recipe_network
+        from catalyst_cityscapes.models.from_recipe import recipe_network
 
         recipe = recipe_of(toy_city, *settings, configs=configs)
         return measure_optimisation(recipe, recipe_network(recipe), 10)

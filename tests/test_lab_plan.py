@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from lab_runs import BASE, TRUSTED, lab_plan
 
-from catalyst_cityscapes.lab import plan as plan_module
-from catalyst_cityscapes.lab.arms import build_arms, check_arms, identical_arms, parse_arm, split_layers
-from catalyst_cityscapes.lab.plan import (
+from catalyst_cityscapes.lab.plan import plan as plan_module
+from catalyst_cityscapes.lab.plan.arms import build_arms, check_arms, identical_arms, parse_arm, split_layers
+from catalyst_cityscapes.lab.plan.plan import (
     Plan,
     check_same_plan,
     differences,

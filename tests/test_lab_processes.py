@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from lab_runs import wait_for
 
-from catalyst_cityscapes.lab import lock
-from catalyst_cityscapes.lab.children import Child, command_line, end_all
-from catalyst_cityscapes.lab.lock import locked
+from catalyst_cityscapes.launch import folder_lock
+from catalyst_cityscapes.launch.children import Child, command_line, end_all
+from catalyst_cityscapes.launch.folder_lock import locked
 from semseg_ref.base.errors import InputError
 
 SLEEP = "import time; time.sleep(300)"
@@ -49,7 +49,7 @@ def test_child_writes_both_streams_to_its_log_and_gives_its_code(tmp_path):
 @pytest.mark.parametrize("stubborn", [False, True], ids=("willing", "stubborn"))
 def test_ending_a_child_ends_what_it_started(tmp_path, monkeypatch, stubborn):
     """A loader's worker is such a child of a child."""
-    monkeypatch.setattr("catalyst_cityscapes.lab.children.END_SECONDS", 0.5)
+    monkeypatch.setattr("catalyst_cityscapes.launch.children.END_SECONDS", 0.5)
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else "0"
     code = f"""
 import os, signal, time
@@ -74,8 +74,9 @@ def test_killing_the_parent_ends_its_children_and_frees_the_folder(tmp_path):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from catalyst_cityscapes.lab.children import Child
-from catalyst_cityscapes.lab.lock import locked
+from catalyst_cityscapes.launch import folder_lock
+from catalyst_cityscapes.launch.children import Child
+from catalyst_cityscapes.launch.folder_lock import locked
 with locked(Path("lab")) as held:
     child = Child([sys.executable, "-c", {SLEEP!r}], Path("log"), os.environ, held)
     Path("pid.tmp").write_text(f"{{child.process.pid}}\\n")
@@ -95,7 +96,7 @@ with locked(Path("lab")) as held:
 
 
 def test_runs_that_are_left_behind_hold_the_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "LEFT_BEHIND_SECONDS", 0.3)
+    monkeypatch.setattr(folder_lock, "LEFT_BEHIND_SECONDS", 0.3)
     gone = subprocess.Popen(python("0"))
     gone.wait()
     with locked(tmp_path) as held:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lab_runs import NAMES, lab_plan, write_made_up_score, write_run
 
-from catalyst_cityscapes.lab.plan import write_plan
+from catalyst_cityscapes.lab.plan.plan import write_plan
 from catalyst_cityscapes.lab.results import read_results, read_score
 from semseg_ref.base.errors import InputError
 

@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 from lab_runs import ForkedChild, lab_settings, write_made_up_score
 from recipes import single_thread
 
-from catalyst_cityscapes.cli import lab_run, main
+from catalyst_cityscapes.cli import main
+from catalyst_cityscapes.lab import run as lab_run
 from catalyst_cityscapes.lab.execution import execute
-from catalyst_cityscapes.lab.plan import read_plan, run_folder, write_plan
+from catalyst_cityscapes.lab.plan.plan import read_plan, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
 
 one_thread = pytest.fixture(single_thread, scope="module", autouse=True)

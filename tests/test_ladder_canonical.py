@@ -6,8 +6,8 @@ import pytest
 from recipes import single_thread
 from toy_runs import SMALL, SMALL_PACKAGE, assert_same_checkpoints, toy_settings, train_catalyst
 
-from catalyst_cityscapes.lab.canonical import canonical, differing_keys, identity
-from catalyst_cityscapes.lab.components import differences_of
+from catalyst_cityscapes.lab.ladder.components import differences_of
+from catalyst_cityscapes.lab.ladder.normal_form import canonical, differing_keys, identity
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 

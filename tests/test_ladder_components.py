@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from catalyst_cityscapes.lab.canonical import canonical, flatten, unflatten
-from catalyst_cityscapes.lab.components import Differences, combinations, differences_of
+from catalyst_cityscapes.lab.ladder.components import Differences, combinations, differences_of
+from catalyst_cityscapes.lab.ladder.normal_form import canonical, flatten, unflatten
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError

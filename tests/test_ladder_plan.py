@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from catalyst_cityscapes.lab.arms import check_arms
-from catalyst_cityscapes.lab.canonical import canonical, identity
-from catalyst_cityscapes.lab.components import combinations, differences_of
-from catalyst_cityscapes.lab.ladder import DESIGNS, Roles, automatic_ladder, check_designs, ladder_arms
-from catalyst_cityscapes.lab.ladder_file import read_ladder
+from catalyst_cityscapes.lab.ladder.components import combinations, differences_of
+from catalyst_cityscapes.lab.ladder.file import read_ladder
+from catalyst_cityscapes.lab.ladder.ladder import DESIGNS, Roles, automatic_ladder, check_designs, ladder_arms
+from catalyst_cityscapes.lab.ladder.normal_form import canonical, identity
+from catalyst_cityscapes.lab.plan.arms import check_arms
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.errors import InputError

@@ -11,10 +11,10 @@ import pytest
 from made_up_ladder import held_by, results_of, roles_of
 from rich.console import Console
 
-from catalyst_cityscapes.lab.ladder_report import ladder_section, print_ladder, short_lines, write_ladder
-from catalyst_cityscapes.lab.ladder_verdict import remainder_verdict, span, verdict
+from catalyst_cityscapes.lab.ladder.report import ladder_section, print_ladder, short_lines, write_ladder
+from catalyst_cityscapes.lab.ladder.verdict import remainder_verdict, span, verdict
+from catalyst_cityscapes.lab.ladder.waterfall import Effect, Waterfall, measure
 from catalyst_cityscapes.lab.statistics import seed_interval
-from catalyst_cityscapes.lab.waterfall import Effect, Waterfall, measure
 from semseg_ref.base.errors import InputError
 
 NAMES = ("lr", "crop", "blur")

@@ -15,8 +15,8 @@ from catalyst_cityscapes.lab.lint import facts, official, table
 from catalyst_cityscapes.lab.lint.facts import Facts, default_processes
 from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Finding
 from catalyst_cityscapes.lab.lint.report import Report, lint
-from catalyst_cityscapes.lab.lint.rules_decay import left_by_decay
-from catalyst_cityscapes.lab.measurement.arithmetic import warp_rounding
+from catalyst_cityscapes.lab.lint.rules.decay import left_by_decay
+from catalyst_cityscapes.lab.measure.arithmetic import warp_rounding
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.toy_city import build_toy_city
 

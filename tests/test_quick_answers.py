@@ -3,7 +3,6 @@
 Seconds are in `benchmarks/answers.py`.
 """
 
-import importlib
 import json
 import os
 import subprocess
@@ -42,7 +41,7 @@ def commands() -> dict[tuple[str, ...], click.Command]:
     """Every command with its words; `()` is the program itself."""
     found: dict[tuple[str, ...], click.Command] = {(): main}
     for name in COMMANDS:
-        command = getattr(importlib.import_module(f"catalyst_cityscapes.cli.{name}"), name)
+        command = main.get_command(click.Context(main), name)
         found[(name,)] = command
         found |= {(name, inner): each for inner, each in getattr(command, "commands", {}).items()}
     return found
@@ -64,7 +63,7 @@ def packages_of(modules: set[str]) -> set[str]:
 
 def test_the_list_of_commands_says_what_their_help_begins_with():
     for name, said in COMMANDS.items():
-        command = getattr(importlib.import_module(f"catalyst_cityscapes.cli.{name}"), name)
+        command = main.get_command(click.Context(main), name)
         assert command.name == name
         assert command.help.startswith(said)
     shown = CliRunner().invoke(main, ["--help"]).output

@@ -52,7 +52,7 @@ PROGRAMS = [
     "catalyst.contrib.scripts.run.run_from_config",
     "catalyst.contrib.scripts.run.main",
     "catalyst_cityscapes.cli.main",
-    "catalyst_cityscapes.cli.stock.run_stock",
+    "catalyst_cityscapes.compat.stock.run_stock",
     "catalyst_cityscapes.recipe.loading.load_recipe",
     "catalyst_cityscapes.recipe.nodes.targets.build",
     "catalyst_cityscapes.train.runner.SegmentationRunner",

@@ -292,5 +292,7 @@ def test_command_line(tmp_path):
 
 def test_the_former_module_name_still_builds_it(tmp_path, capfd):
     command = [sys.executable, "-m", "catalyst_cityscapes.data.toy_city", str(tmp_path / "city")]
-    subprocess.run([*command, "--train", "1", "--val", "0", "--test", "0", "--height", "64", "--width", "64"], check=True)
+    subprocess.run(
+        [*command, "--train", "1", "--val", "0", "--test", "0", "--height", "64", "--width", "64"], check=True
+    )
     assert f"{tmp_path / 'city'}: 1 train, 0 val, 0 test scenes" in capfd.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toy_runs import catalyst_dl, toy_settings
 
-from catalyst_cityscapes.lab.measurement.network import measure_network
+from catalyst_cityscapes.lab.measure.network import measure_network
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build, locate, resolve_target
 from semseg_ref.base.errors import InputError

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from weight_files import RECIPE, earlier_attempt, prefixed, psp, refusal
 
-from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file, recipe_network
+from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint, weights_in
 from semseg_ref.base.errors import CheckpointError

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from weight_files import RECIPE, psp, refusal, rows, run
 
-from catalyst_cityscapes.export.weights import convert, recipe_network, verify
+from catalyst_cityscapes.export.weights import convert, verify
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.checkpoints.state_dict import load_weights
 

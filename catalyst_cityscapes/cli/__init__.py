@@ -41,7 +41,10 @@ COMMANDS = {
     "report": "Write a run's report as one HTML file that works offline",
     "bench": "Time ours against the control arm",
 }
-"""Subcommand -> how its help begins, so that the list imports none. Its module below this one has the same name."""
+"""Subcommand -> how its help begins, so that the list imports none. Its module has the same name."""
+
+IN_LAB = ("lint", "diff", "ab", "ladder")
+"""Those whose modules lie in `cli.lab`."""
 
 
 @contextmanager
@@ -125,7 +128,8 @@ class InputErrorGroup(click.Group):
             if ctx.resilient_parsing:
                 return None
             raise InputError(f"no command '{name}'{did_you_mean(name, COMMANDS)}")
-        return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+        package = f"{__name__}.lab" if name in IN_LAB else __name__
+        return getattr(importlib.import_module(f"{package}.{name}"), name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the subcommands without importing them."""

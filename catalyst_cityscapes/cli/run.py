@@ -58,7 +58,7 @@ def run(
 
     first = read_yaml(find_config(files[0]))
     if "runner" in first and "run" in first:
-        from catalyst_cityscapes.cli.stock import run_stock
+        from catalyst_cityscapes.compat.stock import run_stock
 
         _refuse(control=control, resume=bool(resume), show=show, overwrite=overwrite, allow_changed=bool(allow_changed))
         run_stock(files, assignments, trusted)

@@ -29,7 +29,8 @@ def inspect_command(
     file: str, configs: RecipeWords, settings: RecipeWords, more: RecipeWords, trusted: RecipeWords, show_all: bool
 ) -> None:
     """What FILE is; with --config RECIPE, how many of its tensors fit that recipe's network, which not, and why."""
-    from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file, recipe_network
+    from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file
+    from catalyst_cityscapes.models.from_recipe import recipe_network
 
     recipe = _recipe(configs, settings, more, trusted)
     read = read_weight_file(file)

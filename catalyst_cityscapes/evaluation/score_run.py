@@ -17,9 +17,9 @@ from catalyst_cityscapes import __version__
 from catalyst_cityscapes.evaluation.comparison import compare, to_json
 from catalyst_cityscapes.evaluation.official import check_instances, official_module
 from catalyst_cityscapes.evaluation.predictions import label_ids_of
-from catalyst_cityscapes.export.weights import recipe_network
 from catalyst_cityscapes.inference.folder import Labels, test_images
 from catalyst_cityscapes.models.contract import check_network
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe

@@ -15,11 +15,25 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from catalyst_cityscapes.lab.children import Child, command_line, end_all, stoppable
-from catalyst_cityscapes.lab.cost import SECONDS_FILE, duration, measured_seconds, remaining_seconds, write_seconds
-from catalyst_cityscapes.lab.lock import locked
-from catalyst_cityscapes.lab.plan import Plan, differences, read_plan, recipe_of, run_folder, shown, write_plan
+from catalyst_cityscapes.lab.plan.cost import (
+    SECONDS_FILE,
+    duration,
+    measured_seconds,
+    remaining_seconds,
+    write_seconds,
+)
+from catalyst_cityscapes.lab.plan.plan import (
+    Plan,
+    differences,
+    read_plan,
+    recipe_of,
+    run_folder,
+    shown,
+    write_plan,
+)
 from catalyst_cityscapes.lab.results import SCORE_FILE
+from catalyst_cityscapes.launch.children import Child, command_line, end_all, stoppable
+from catalyst_cityscapes.launch.folder_lock import locked
 from catalyst_cityscapes.recipe.loading import read_yaml
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.recipe.schema import Recipe

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from catalyst_cityscapes.lab.plan import folder_of, read_plan
+from catalyst_cityscapes.lab.plan.plan import folder_of, read_plan
 from semseg_ref.base.errors import DataError, InputError, printable
 from semseg_ref.base.safe.npz import read_arrays
 from semseg_ref.evaluation import evaluation_from_matrices

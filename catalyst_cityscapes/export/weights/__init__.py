@@ -17,7 +17,6 @@ _HOMES = {
     "read_weight_file": "inspection",
     "RecipeFit": "recipe_fit",
     "fit_recipe": "recipe_fit",
-    "recipe_network": "recipe_fit",
     "Verification": "verification",
     "check_sha256": "verification",
     "verify": "verification",

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from catalyst_cityscapes.export.weights.inspection import WeightFile, layout
-from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
-from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import RESNET, Identity, differences, identify
 from semseg_ref.base.checkpoints.state_dict import Match, first_names, match, named_as
 from semseg_ref.base.errors import CheckpointError
@@ -48,11 +46,6 @@ class RecipeFit:
         if not result.fits and not self.reasons:
             rows.append(("why", "the same kind of network, but the names above are not the same"))
         return rows
-
-
-def recipe_network(recipe: Recipe, pretrained: str | None = None) -> nn.Module:
-    """The network of a recipe in eval mode, with the ImageNet weights of a file or random ones."""
-    return build(without_pretrained(recipe.model, pretrained), "model").eval()
 
 
 def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:

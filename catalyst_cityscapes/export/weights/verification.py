@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from catalyst_cityscapes.export.weights.inspection import read_weight_file
-from catalyst_cityscapes.export.weights.recipe_fit import fit_recipe, recipe_network
+from catalyst_cityscapes.export.weights.recipe_fit import fit_recipe
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.state_dict import load_state
 from semseg_ref.base.errors import CheckpointError, InputError

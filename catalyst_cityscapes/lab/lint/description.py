@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.measurement.optimisation import PARTS
+from catalyst_cityscapes.lab.measure.optimisation import PARTS
 
 
 def describe(facts: Facts) -> Iterator[tuple[str, str]]:

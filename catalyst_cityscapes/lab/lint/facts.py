@@ -8,19 +8,19 @@ import cv2
 from torch import nn
 
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams
-from catalyst_cityscapes.export.weights import recipe_network
-from catalyst_cityscapes.lab.measurement.arithmetic import warp_rounding
-from catalyst_cityscapes.lab.measurement.effects import AssumedData, Exposure, measure_exposure
-from catalyst_cityscapes.lab.measurement.geometry import Colours, Draw, measure_colours, measure_draw
-from catalyst_cityscapes.lab.measurement.lists import Lists, measure_lists
-from catalyst_cityscapes.lab.measurement.loss import Loss, measure_loss
-from catalyst_cityscapes.lab.measurement.metric import MetricFacts, measure_metrics
-from catalyst_cityscapes.lab.measurement.network import NetworkFacts, measure_network
-from catalyst_cityscapes.lab.measurement.optimisation import Optimisation, measure_optimisation
-from catalyst_cityscapes.lab.measurement.randomness import Randomness, measure_randomness
-from catalyst_cityscapes.lab.measurement.samples import Samples, measure_samples
-from catalyst_cityscapes.lab.measurement.steps import Step, measure_steps
-from catalyst_cityscapes.lab.measurement.weights import InitialWeights, measure_initial_weights
+from catalyst_cityscapes.lab.measure.arithmetic import warp_rounding
+from catalyst_cityscapes.lab.measure.effects import AssumedData, Exposure, measure_exposure
+from catalyst_cityscapes.lab.measure.geometry import Colours, Draw, measure_colours, measure_draw
+from catalyst_cityscapes.lab.measure.lists import Lists, measure_lists
+from catalyst_cityscapes.lab.measure.loss import Loss, measure_loss
+from catalyst_cityscapes.lab.measure.metric import MetricFacts, measure_metrics
+from catalyst_cityscapes.lab.measure.network import NetworkFacts, measure_network
+from catalyst_cityscapes.lab.measure.optimisation import Optimisation, measure_optimisation
+from catalyst_cityscapes.lab.measure.randomness import Randomness, measure_randomness
+from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
+from catalyst_cityscapes.lab.measure.steps import Step, measure_steps
+from catalyst_cityscapes.lab.measure.weights import InitialWeights, measure_initial_weights
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe

@@ -2,32 +2,32 @@
 
 from collections.abc import Iterable, Sequence
 
-from catalyst_cityscapes.lab.lint import (
-    rules_data,
-    rules_decay,
-    rules_exposure,
-    rules_geometry,
-    rules_labels,
-    rules_network,
-    rules_randomness,
-    rules_rates,
-    rules_scoring,
-    rules_values,
-)
 from catalyst_cityscapes.lab.lint.finding import Rule
+from catalyst_cityscapes.lab.lint.rules import (
+    data,
+    decay,
+    exposure,
+    geometry,
+    labels,
+    network,
+    randomness,
+    rates,
+    scoring,
+    values,
+)
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 THEMES: dict[str, Sequence[Rule]] = {
-    "data": rules_data.RULES,
-    "geometry": rules_geometry.RULES,
-    "labels": rules_labels.RULES,
-    "values": rules_values.RULES,
-    "random draws": rules_randomness.RULES,
-    "learning rate": rules_rates.RULES,
-    "momentum and decay": rules_decay.RULES,
-    "batches and steps": rules_exposure.RULES,
-    "network and loss": rules_network.RULES,
-    "scoring": rules_scoring.RULES,
+    "data": data.RULES,
+    "geometry": geometry.RULES,
+    "labels": labels.RULES,
+    "values": values.RULES,
+    "random draws": randomness.RULES,
+    "learning rate": rates.RULES,
+    "momentum and decay": decay.RULES,
+    "batches and steps": exposure.RULES,
+    "network and loss": network.RULES,
+    "scoring": scoring.RULES,
 }
 """Rules by theme, in the order of a training."""
 

@@ -1,0 +1,1 @@
+"""Subcommands of the lab, and the options that they share."""

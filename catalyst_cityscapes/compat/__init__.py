@@ -1,0 +1,1 @@
+"""Configs of others that this project's command line runs."""

@@ -1,0 +1,1 @@
+"""What came out of a lab: intervals, tests, verdicts, table, charts and page."""

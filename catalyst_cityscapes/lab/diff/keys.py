@@ -1,0 +1,150 @@
+"""Which keys of two recipes differ, and which of them can change what."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from catalyst.core.callback import CallbackOrder, ISchedulerCallback
+from pydantic import ValidationError
+from torch import nn
+
+from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
+from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
+from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
+from catalyst_cityscapes.callbacks.gradient_step import GradientStep
+from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU
+from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
+from catalyst_cityscapes.lab.ladder.normal_form import plain
+from catalyst_cityscapes.lab.measure.optimisation import Optimisation, measure_optimisation
+from catalyst_cityscapes.models.from_recipe import recipe_network
+from catalyst_cityscapes.recipe.changes import differing
+from catalyst_cityscapes.recipe.nodes.targets import build
+from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.errors import InputError
+
+KeyPath = tuple[str, ...]
+ABSENT = ...
+FEW_BATCHES = 3
+TOPICS: dict[KeyPath, str] = {
+    ("experiment", "epochs"): "epochs steps",
+    ("experiment", "seed"): "seed",
+    ("data", "root"): "train_data test_data image_size",
+    ("data", "train_list"): "train_data image_size",
+    ("data", "val_list"): "test_data image_size",
+    ("data", "classes"): "data_classes labels",
+    ("data", "ignore_index"): "labels",
+    ("sampling", "batch_size"): "batch steps",
+    ("sampling", "per_process"): "batch steps",
+    ("sampling", "drop_last"): "batch steps",
+    ("sampling", "shuffle"): "order",
+    ("sampling", "seed_stream"): "seed",
+    ("sampling", "replay_augmentation"): "replay",
+    ("augmentation",): "augmentation",
+    ("model",): "network",
+    ("criterion",): "loss",
+    ("optimizer",): "optimiser",
+    ("engine", "precision"): "precision",
+    ("validation",): "validation",
+    ("protocol",): "test",
+}
+CALLBACK_TOPICS: tuple[tuple[type, str], ...] = (
+    (GradientStep, "gradient steps"),
+    (SyncBNConversion, "sync_bn"),
+    (AuxLossWeighting, "aux"),
+    (Checkpoint, "selection"),
+    (EarlyStopping, "selection"),
+    (MeanIoU, "metrics"),
+    (BatchMeanIoU, "metrics"),
+    (ISchedulerCallback, "optimiser"),
+)
+
+
+@dataclass(frozen=True)
+class KeyDifference:
+    """A key whose values differ; `ABSENT` where one side does not have it."""
+
+    path: KeyPath
+    a: Any
+    b: Any
+
+    @property
+    def name(self) -> str:
+        """The dotted path."""
+        return ".".join(self.path)
+
+
+def differing_keys(a: Recipe, b: Recipe) -> list[KeyDifference]:
+    """Keys that differ, but for the name and folder of the run; mappings key by key, all else as a whole."""
+    names = {("experiment", "name"), ("experiment", "logdir")}
+    return [KeyDifference(*found) for found in differing(plain(a), plain(b)) if found[0] not in names]
+
+
+def topics(key: KeyDifference, *recipes: Recipe) -> frozenset[str]:
+    """What a key can change, in the words that the facts carry; none where it is nothing that is compared."""
+    for length in (2, 1):
+        if key.path[:length] in TOPICS:
+            return frozenset(TOPICS[key.path[:length]].split())
+    if key.path[0] != "callbacks":
+        return frozenset()
+    found: set[str] = set()
+    for recipe in recipes:
+        node = recipe.callbacks.get(key.path[1])
+        if node is not None:
+            callback = build(node, f"callbacks.{key.path[1]}")
+            if getattr(callback, "order", None) == CallbackOrder.Scheduler:
+                found.add("optimiser")
+            found.update(*(words.split() for kind, words in CALLBACK_TOPICS if isinstance(callback, kind)))
+    return frozenset(found)
+
+
+class ShortTrainings:
+    """Whether keys of the optimiser or the schedule move anything, by measuring each recipe with the other's value.
+
+    All epochs are run, with few batches in each.
+    """
+
+    def __init__(self, a: Recipe, b: Recipe) -> None:
+        self._recipes = (a, b)
+
+    @cached_property
+    def _known(self) -> list[tuple[nn.Module, Optimisation]]:
+        networks = [recipe_network(recipe) for recipe in self._recipes]
+        return [
+            (network, measure_optimisation(recipe, network, FEW_BATCHES))
+            for recipe, network in zip(self._recipes, networks, strict=True)
+        ]
+
+    def is_void(self, key: KeyDifference) -> bool:
+        """No rate, momentum, decay or step of either recipe changes with the other's value of `key`.
+
+        False where such a recipe cannot be built.
+        """
+        return self._unmoved(0, key, key.b) and self._unmoved(1, key, key.a)
+
+    def _unmoved(self, side: int, key: KeyDifference, value: Any) -> bool:
+        content = plain(self._recipes[side])
+        node = content
+        for name in key.path[:-1]:
+            node = node.get(name) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            return False
+        if value is ABSENT:
+            node.pop(key.path[-1], None)
+        else:
+            node[key.path[-1]] = value
+        network, before = self._known[side]
+        try:
+            return _same(before, measure_optimisation(Recipe.model_validate(content), network, FEW_BATCHES))
+        except (InputError, ValidationError):
+            return False
+
+
+def _same(left: Optimisation, right: Optimisation) -> bool:
+    def summary(found: Optimisation) -> tuple:
+        return found.optimizer, found.steps, found.decay, found.travel, len(found.groups)
+
+    return summary(left) == summary(right) and all(
+        np.array_equal(one.lr, other.lr) and np.array_equal(one.momentum, other.momentum)
+        for one, other in zip(left.groups, right.groups, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Which components make the gap between two recipes, one at a time."""

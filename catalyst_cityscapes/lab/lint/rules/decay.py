@@ -1,0 +1,210 @@
+"""Rules about the optimiser's kind, momentum and weight decay."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from catalyst_cityscapes.lab.lint.facts import Facts
+from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG
+from catalyst_cityscapes.lab.lint.official import official
+from catalyst_cityscapes.lab.measure.optimisation import KINDS, PARTS
+
+IDLE = "weights without a gradient under the real optimiser, over every step"
+
+
+def _other_optimizer(facts: Facts) -> Iterator[Hit]:
+    if facts.optimisation is not None and facts.optimisation.optimizer != "SGD":
+        yield Hit(
+            "warning",
+            f"the optimiser is {facts.optimisation.optimizer}, official SGD",
+            {"optimizer": facts.optimisation.optimizer},
+        )
+
+
+def _momenta(facts: Facts) -> np.ndarray:
+    groups = facts.optimisation.groups if facts.optimisation is not None else ()
+    return np.concatenate([g.momentum for g in groups if g.parameters]) if groups else np.empty(0)
+
+
+def _no_momentum(facts: Facts) -> Iterator[Hit]:
+    momenta = _momenta(facts)
+    if momenta.size and momenta.max() == 0:
+        yield Hit(
+            "error",
+            f"no step of any group uses momentum, official {official().momentum:g}: without it the effective "
+            "step is ten "
+            "times smaller",
+            {"momentum": 0.0},
+        )
+
+
+def _momentum(facts: Facts) -> Iterator[Hit]:
+    momenta, wanted = _momenta(facts), official().momentum
+    if momenta.size and momenta.max() > 0 and np.abs(momenta - wanted).max() > 0.005:
+        yield Hit(
+            "warning",
+            f"momentum runs from {momenta.min():.3g} to {momenta.max():.3g}, official {wanted:g} throughout",
+            {"low": float(momenta.min()), "high": float(momenta.max())},
+        )
+
+
+def left_by_decay(lr: np.ndarray, momentum: np.ndarray, decay: float, decoupled: bool) -> float:
+    """Minus the logarithm of what SGD's decay alone leaves of a weight.
+
+    Args:
+        lr, momentum: of each step, float64 [steps].
+        decay: the group's weight decay.
+        decoupled: it shrinks the weight before the step instead of entering the momentum.
+    """
+    if decoupled:
+        return float(-np.log(np.maximum(1 - lr * decay, 1e-300)).sum())
+    weight, velocity = 1.0, None
+    for rate, keep in zip(lr.tolist(), momentum.tolist(), strict=True):
+        move = decay * weight
+        if keep:
+            # torch's SGD starts its momentum with the first gradient, and keeps none while the momentum is 0.
+            velocity = move = move if velocity is None else keep * velocity + move
+        weight -= rate * move
+    return float(-np.log(max(weight, 1e-300)))
+
+
+def _by_kind(facts: Facts) -> dict[tuple[str, str], float]:
+    """(part, kind) -> measured decay over the decay of the official 1e-4 at the measured rates and momenta."""
+    found = {}
+    optimisation = facts.optimisation
+    if optimisation is None or optimisation.optimizer not in ("SGD", "DecoupledSGD"):
+        return found
+    for part in PARTS:
+        lr, momentum = optimisation.lr(part), optimisation.momentum(part)
+        wanted = left_by_decay(lr, momentum, official().weight_decay, False) if lr.size else 0.0
+        if wanted > 0:
+            found |= {key: value / wanted for key, value in optimisation.decay.items() if key[0] == part}
+    return found
+
+
+def _amount(facts: Facts) -> Iterator[Hit]:
+    shares = {key: share for key, share in _by_kind(facts).items() if key[1] == "weight"}
+    if shares and max(abs(share - 1) for share in shares.values()) > 0.05:
+        said = ", ".join(f"{part} {share:.2f}" for (part, _), share in shares.items())
+        yield Hit(
+            "warning",
+            f"weight decay takes this many times what the official {official().weight_decay:g} takes at these "
+            f"rates: {said}",
+            {part: share for (part, _), share in shares.items()},
+        )
+
+
+def _none(facts: Facts) -> Iterator[Hit]:
+    if facts.optimisation is not None and facts.optimisation.decay and not any(facts.optimisation.decay.values()):
+        yield Hit("warning", f"no parameter decays, official {official().weight_decay:g} on all", {"decay": 0.0})
+
+
+def _exceptions(facts: Facts) -> Iterator[Hit]:
+    decay = facts.optimisation.decay if facts.optimisation is not None else {}
+    said, measured = [], {}
+    for part in PARTS:
+        values = {kind: decay[part, kind] for kind in KINDS if (part, kind) in decay}
+        most = max(values.values(), default=0.0)
+        less = {kind: value / most for kind, value in values.items() if value < 0.95 * most}
+        if less:
+            said.append(f"{part}: {', '.join(f'{kind} {share:.2f}' for kind, share in less.items())}")
+            measured[part] = less
+    if said:
+        yield Hit(
+            "warning",
+            f"some kinds of parameters decay less, as a share of what the others do: {'; '.join(said)}; "
+            "official: all alike",
+            measured,
+        )
+
+
+def _by_part(facts: Facts) -> Iterator[Hit]:
+    shares = {key[0]: share for key, share in _by_kind(facts).items() if key[1] == "weight"}
+    if len(shares) == 2 and max(shares.values()) > 0 and min(shares.values()) < 0.95 * max(shares.values()):
+        least, most = sorted(shares, key=shares.get)
+        yield Hit(
+            "warning",
+            f"the {least}'s weight decay is {shares[least] / shares[most]:.2f} of that of the {most}; "
+            "official: the same",
+            shares,
+        )
+
+
+def _decoupled(facts: Facts) -> Iterator[Hit]:
+    optimisation = facts.optimisation
+    if optimisation is None or not optimisation.momentum_given:
+        return
+    said, shares = [], {}
+    for part in PARTS:
+        lr, momentum = optimisation.lr(part), optimisation.momentum(part)
+        decays = [g.weight_decay for g in optimisation.groups if g.part == part and g.weight_decay > 0]
+        measured = optimisation.decay.get((part, "weight"), 0.0)
+        if not lr.size or not decays or not measured:
+            continue
+        coupled, apart = (left_by_decay(lr, momentum, max(decays), how) for how in (False, True))
+        if abs(np.log(measured / apart)) < 0.02 < abs(np.log(measured / coupled)):
+            said.append(f"{part} by {1 - np.exp(-measured):.2%} and not {1 - np.exp(-coupled):.2%}")
+            shares[part] = measured / coupled
+    if said:
+        yield Hit(
+            "warning",
+            "weights without a gradient shrink over the training as decay apart from the momentum does, the "
+            "official L2 "
+            f"being part of it: {', '.join(said)}",
+            shares,
+        )
+
+
+SGD = "optimizer: torch.optim.SGD with lr: 0.01, momentum: 0.9, weight_decay: 0.0001"
+RULES = (
+    Rule(
+        "optimizer-unlike-official",
+        ("warning",),
+        "official recipe",
+        "class of the built optimiser",
+        SGD,
+        _other_optimizer,
+    ),
+    Rule(
+        "no-momentum",
+        ("error",),
+        "official recipe",
+        "momentum of every group at every step",
+        SGD,
+        _no_momentum,
+        (FOUNDING,),
+    ),
+    Rule(
+        "momentum-unlike-official",
+        ("warning",),
+        "official recipe",
+        "momentum of every group at every step",
+        "optimizer.momentum: 0.9, and no schedule that writes it",
+        _momentum,
+        (FOUNDING,),
+    ),
+    Rule(
+        "weight-decay-unlike-official", ("warning",), "official recipe", IDLE, SGD, _amount, (FOUNDING, SHIPPED_CONFIG)
+    ),
+    Rule("no-weight-decay", ("warning",), "official recipe", IDLE, "optimizer.weight_decay: 0.0001", _none),
+    Rule(
+        "weight-decay-exceptions",
+        ("warning",),
+        "official recipe",
+        f"{IDLE}, by kind of parameter",
+        "optimizer.groups: catalyst_cityscapes.optim.reference_groups, which decays biases and batch norm too",
+        _exceptions,
+        (FOUNDING,),
+    ),
+    Rule(
+        "weight-decay-by-part",
+        ("warning",),
+        "official recipe",
+        f"{IDLE}, in backbone and heads",
+        "one weight_decay for all groups",
+        _by_part,
+        (FOUNDING,),
+    ),
+    Rule("weight-decay-decoupled", ("warning",), "official recipe", IDLE, SGD, _decoupled, (FOUNDING,)),
+)

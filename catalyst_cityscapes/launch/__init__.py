@@ -1,0 +1,1 @@
+"""Starting runs as processes of their own, and ending them."""
