@@ -207,7 +207,7 @@ def test_a_list_is_as_long_as_the_limit(write):
     assert len(load_layers([write("x.yml", {"base": ["a.yml"] * (MAX_LAYERS - 1)})]).sources) == MAX_LAYERS
     refusal = f"x.yml: base[{MAX_LAYERS - 1}]: a.yml: more than {MAX_LAYERS} files, repeats counted"
     assert message(write("x.yml", {"base": ["a.yml"] * MAX_LAYERS})) == refusal
-    assert message(write("x.yml", {"base": ["a.yml"] * 20_000})) == refusal
+    assert message(write("x.yml", {"base": ["a.yml"] * 5000})) == refusal
 
 
 def test_bases_that_double_are_refused_before_they_are_many(write):
@@ -278,7 +278,7 @@ def test_parts_are_not_offered_as_recipes():
     assert not [name for name in shipped_configs() if name.startswith("_base_")]
     assert not [name for name in complete_recipe(None, None, "") if name.startswith("_base_")]
     assert {f"{name}.yml" for name in parts("camvid", "pspnet50", "poly_100e")} <= set(shipped_parts())
-    assert "_base_" not in message("nothing/like_it")
+    assert "_base_/" not in message("nothing/like_it")
 
 
 def test_a_part_alone_says_what_is_missing(capsys):
@@ -300,3 +300,14 @@ def test_all_parts_together_are_one():
     names = [*parts("toy_city", "pspnet50", "poly_12e_batch4"), "_base_/runtime/default"]
     assert message(*names) == "_base_/runtime/default: experiment.logdir: Interpolation key 'experiment.name' not found"
     assert load_recipe(names, ["experiment.name=x"]).experiment.logdir == "exp/x"
+
+
+# -- docs/recipes.md -------------------------------------------------------------------------------------------------
+def test_the_page_s_recipe_loads_and_its_error_is_what_is_printed(write):
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+    recipe = page.split("```yaml\n# mine.yml\n")[1].split("```")[0]
+    loaded = load_recipe([write("mine.yml", recipe)])
+    assert (loaded.optimizer["lr"], loaded.optimizer["momentum"], loaded.model["layers"]) == (0.02, 0.9, 101)
+    refusal = message(write("mine.yml", recipe.replace("models/pspnet101", "models/pspnet10")))
+    assert f"catalyst-dl: error: {refusal}" in " ".join(page.split())
+    assert f"At most {MAX_LAYERS} files" in page
