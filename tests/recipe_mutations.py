@@ -17,11 +17,12 @@ import yaml
 from catalyst_cityscapes.lab.ladder.file import read_ladder
 from catalyst_cityscapes.lab.ladder.ladder import Ladder, check_names
 from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
+from catalyst_cityscapes.recipe.places import shipped_configs
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError, one_line
 
 LADDERS = sorted((CONFIGS / "ladders").glob("*.yml"))
-RECIPES = sorted(set(CONFIGS.rglob("*.yml")) - set(LADDERS))
+RECIPES = sorted({CONFIGS / name for name in shipped_configs()} - set(LADDERS))
 LONGEST_MESSAGE = 20_000
 VALUES = (
     *(None, True, -1, 0, 1, 0.5, 10**30, float("nan"), float("inf"), "", "x", "null", "..", "/etc/passwd"),

@@ -215,8 +215,7 @@ def test_layers_of_a_side(tmp_path, monkeypatch):
 
 def test_a_run_folder_is_its_recipe(city, workdir):
     (workdir / "run").mkdir()
-    text = (CONFIGS / "toy/pspnet50.yml").read_text().replace("../cityscapes", str(CONFIGS / "cityscapes"))
-    (workdir / "run/recipe.yml").write_text(text)
+    (workdir / "run/recipe.yml").write_text((CONFIGS / "toy/pspnet50.yml").read_text())
     assert side_recipe(["run"]) == side_recipe([BASE])
 
 

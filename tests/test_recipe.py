@@ -8,11 +8,12 @@ from component_settings import NO_RECIPES
 from recipes import load_golden
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe, overlay, parse_settings
+from catalyst_cityscapes.recipe.places import shipped_configs
 from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError
 from semseg_ref.model.build import PSA_OPTIONS, psa_mask_size
 
-SHIPPED = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml"))
+SHIPPED = shipped_configs()
 WHOLE = [name for name in SHIPPED if Path(name).parent.name not in NO_RECIPES]
 SWAPS = [name for name in SHIPPED if name.startswith("swap/")]
 OFFICIAL = {name: {key: value for key, value, _ in rows} for name, rows in load_golden("config.json")["files"].items()}

@@ -8,6 +8,7 @@ from component_settings import NO_RECIPES, SWAPS_AND_THE_CONTROL_ARM
 
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
+from catalyst_cityscapes.recipe.places import shipped_configs
 from catalyst_cityscapes.recipe.translation import is_official, official_to_recipe, recipe_to_official
 from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError
@@ -15,7 +16,7 @@ from semseg_ref.config import load_cfg_from_cfg_file
 from semseg_ref.model.build import build_network
 
 OFFICIAL = Path(__file__).parent.parent / "tool" / "official"
-RECIPES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yml") if p.parent.name not in NO_RECIPES)
+RECIPES = [name for name in shipped_configs() if Path(name).parent.name not in NO_RECIPES]
 CONFIG_FILES = sorted(str(p.relative_to(OFFICIAL)) for p in OFFICIAL.rglob("*.yaml"))
 NETWORKS_OF_OUR_OWN = {"toy/pspnet18.yml": "model._target_"}
 """Shipped recipes that the official format has no words for, and the key that the refusal names."""

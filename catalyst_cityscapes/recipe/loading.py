@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from catalyst_cityscapes.recipe.nodes.targets import check_nodes
 from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.normalisation import check_stated
-from catalyst_cityscapes.recipe.places import CONFIGS, shipped_configs
+from catalyst_cityscapes.recipe.places import CONFIGS, PARTS, shipped_configs, shipped_parts
 from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -27,6 +27,8 @@ from semseg_ref.base.safe.yaml import MAX_DEPTH, yaml_problem
 ANY_SIZE = (1024, 2048)
 REFERENCE = re.compile(r"\$\{([^\s${}.][^\s${}]*)\}")
 MAX_REFERENCES = 10
+MAX_LAYERS = 100
+MAX_BASE_DEPTH = 10
 # A number of thousands of digits is a ValueError, a key that cannot be hashed a TypeError.
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeError, RecursionError)
 
@@ -143,19 +145,74 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"--set {' '.join(settings)}: {' '.join(str(error).split())}") from error
 
 
-def read_with_base(path: Path, name: str, below: tuple[Path, ...] = ()) -> list[Source]:
-    """A config file as layers: first the file that its top-level key `base` names (relative to it), then itself."""
-    content = read_yaml(path)
-    base = content.pop("base", None)
-    if base is None:
-        return [Source(name, content, path.parent)]
-    base_path = path.parent / str(base)
-    if not os.path.isfile(base_path):
-        beside = sorted(p.name for p in base_path.parent.glob("*.yml"))
-        raise InputError(f"{name}: base: no such file {base_path}{did_you_mean(base_path.name, beside)}")
-    if base_path.resolve() in (path.resolve(), *below):
-        raise InputError(f"{name}: base: {base} leads back to itself")
-    return [*read_with_base(base_path, str(base_path), (*below, path.resolve())), Source(name, content, path.parent)]
+def read_with_base(path: Path, name: str) -> list[Source]:
+    """A config file as layers: first those of the files that its top-level key `base` names, then itself.
+
+    `base` is one name or a list of names: each a file relative to the config, or the name of a shipped one. Earlier
+    ones come first, as if all were given to `--config` in this order, so a file that comes in by two ways is laid on
+    twice.
+
+    Args:
+        path: the file.
+        name: what messages call it.
+
+    Raises:
+        InputError: a file that is no config; a base that is no text, is missing, or leads back to its own file; more
+            than `MAX_LAYERS` files, or bases of bases in more than `MAX_BASE_DEPTH` levels.
+    """
+    layers: list[Source] = []
+    _add_layers(path, name, (), layers, {})
+    return layers
+
+
+def _add_layers(
+    path: Path, name: str, above: tuple[Path, ...], layers: list[Source], known: dict[Path, dict[str, Any]]
+) -> None:
+    """Appends a file's layers; `above` holds the files whose bases are being read, `known` what was read already."""
+    file = path.resolve()
+    if file not in known:
+        known[file] = read_yaml(path)
+    for key, entry in _bases(known[file], name):
+        base, base_name = _find_base(path.parent, entry, f"{name}: {key}")
+        if base.resolve() in (file, *above):
+            raise InputError(f"{name}: {key}: {entry} leads back to itself")
+        if len(above) + 1 >= MAX_BASE_DEPTH:
+            raise InputError(f"{name}: {key}: {entry}: bases of bases in more than {MAX_BASE_DEPTH} levels")
+        if len(layers) + len(above) + 1 >= MAX_LAYERS:
+            raise InputError(f"{name}: {key}: {entry}: more than {MAX_LAYERS} files, repeats counted")
+        _add_layers(base, base_name, (*above, file), layers, known)
+    layers.append(Source(name, {key: value for key, value in known[file].items() if key != "base"}, path.parent))
+
+
+def _bases(content: dict[str, Any], name: str) -> list[tuple[str, str]]:
+    """(`base` or `base[i]`, what is written there) of each base of a config."""
+    given = content.get("base")
+    if given is None:
+        return []
+    expected = "expected the name of a file beside it or of a shipped recipe, or a list of such names"
+    if given == []:
+        raise InputError(f"{name}: base: an empty list; {expected}")
+    entries = [(f"base[{i}]", entry) for i, entry in enumerate(given)] if isinstance(given, list) else [("base", given)]
+    for key, entry in entries:
+        if not isinstance(entry, str) or not entry.strip():
+            shown = repr(entry) if isinstance(entry, (str, int, float, type(None))) else f"a {type(entry).__name__}"
+            raise InputError(f"{name}: {key}: {shown} is no name; {expected}")
+    return entries
+
+
+def _find_base(folder: Path, entry: str, place: str) -> tuple[Path, str]:
+    """The file of a base, and what messages call it; a file relative to `folder` comes before a shipped one."""
+    beside = folder / entry
+    for path, name in ((beside, str(beside)), (CONFIGS / entry, entry), (CONFIGS / f"{entry}.yml", entry)):
+        if os.path.isfile(path):
+            return path, name
+    shipped = [*shipped_configs(), *shipped_parts()]
+    if not entry.endswith(".yml"):
+        shipped = [name.removesuffix(".yml") for name in shipped]
+    # Only a folder is searched: a name longer than a file's may be is an error of glob's.
+    files = beside.parent.glob("*.yml") if os.path.isdir(beside.parent) else ()
+    near = [str(Path(entry).parent / path.name) for path in files]
+    raise InputError(f"{place}: no such file {beside}, and no shipped one{did_you_mean(entry, [*near, *shipped])}")
 
 
 def load_layers(configs: Sequence[str | Path], settings: Sequence[str] = ()) -> Layers:
@@ -191,6 +248,7 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     """
     folders = (source.folder for source in layers.sources if source.folder is not None)
     make_importable(trusted, (folder for folder in folders if not folder.resolve().is_relative_to(CONFIGS)))
+    _refuse_a_part(layers)
     content = _resolve(layers)
     complete_protocol(content, layers.origin, layers.error)
     try:
@@ -210,6 +268,19 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
             raise layers.error(("protocol", key), rest, of_value=True) from error
         raise layers.error(("protocol",), message) from error
     return recipe
+
+
+def _refuse_a_part(layers: Layers) -> None:
+    # References of a part lead to sections that it does not have; that is not what is wrong.
+    files = [source for source in layers.sources if source.folder is not None]
+    if files and all(source.folder.resolve().is_relative_to(PARTS) for source in files):
+        merged = layers.merged()
+        missing = [key for key, info in Recipe.model_fields.items() if info.is_required() and key not in merged]
+        if missing:
+            raise InputError(
+                f"{files[-1].name}: a part of a recipe, to be named under `base:`; missing: {', '.join(missing)}. "
+                "Give a whole recipe, e.g. cityscapes/pspnet50"
+            )
 
 
 def load_recipe(configs: Sequence[str | Path], settings: Sequence[str] = (), trusted: Sequence[str] = ()) -> Recipe:

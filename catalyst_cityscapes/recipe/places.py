@@ -3,9 +3,16 @@
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+PARTS = CONFIGS / "_base_"
+"""Files that are no recipes by themselves, but that recipes are put together from by `base:`."""
 RECIPE_FILE = "recipe.yml"
 
 
 def shipped_configs() -> list[str]:
-    """Names of all shipped configs, with their ending: `toy/pspnet50.yml`."""
-    return sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml"))
+    """Names of all shipped configs, with their ending: `toy/pspnet50.yml`; those in `_base_` are not among them."""
+    return sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml") if PARTS not in path.parents)
+
+
+def shipped_parts() -> list[str]:
+    """Names of all files in `_base_`, with their ending: `_base_/models/pspnet50.yml`."""
+    return sorted(str(path.relative_to(CONFIGS)) for path in PARTS.rglob("*.yml"))
