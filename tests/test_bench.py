@@ -88,7 +88,7 @@ def test_a_table_has_the_columns_of_all_rows():
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
     }
     assert lines[0].strip() == "bench step"
-    assert cells == {"loop": ["0.8555", "1.02 (0.95 to 1.1)", ""], "metric": ["0.0067", "", "0.006"]}
+    assert cells == {"loop": ["0.856", "1.02 (0.95 to 1.1)", ""], "metric": ["0.0067", "", "0.006"]}
     assert lines[-1].strip() == "crop 97, turns 9"
 
 

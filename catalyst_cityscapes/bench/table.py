@@ -48,9 +48,13 @@ def _spaced(name: str) -> str:
 
 
 def _cell(row: Row, name: str) -> str:
-    value = row.get(name)
-    if value is None:
-        return ""
-    text = f"{value:,}" if isinstance(value, float) and value >= 1000 else str(value)
+    text = _number(row.get(name))
     low, high = (row.get(bound) for bound in BOUNDS)
-    return f"{text} ({low} to {high})" if name == "ratio" and low is not None else text
+    return f"{text} ({_number(low)} to {_number(high)})" if name == "ratio" and low is not None else text
+
+
+def _number(value: object) -> str:
+    """Three digits are more than a busy machine repeats; the CSV file has all."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return "" if value is None else str(value)
