@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from toy_runs import catalyst_dl
 
 from catalyst_cityscapes.bench.step import Resident, Size, matrix_rate, step_flops
+from catalyst_cityscapes.bench.table import print_rows
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.loop import train_epoch
 
@@ -52,11 +54,72 @@ def test_batches_live_on_the_device_and_are_the_same_in_each_epoch():
     assert {part.device.type for part in Resident(size, torch.device("meta"), None).batches[0]} == {"meta"}
 
 
-def test_data_is_timed_and_its_results_compared(workdir, one_thread):
+def test_data_is_timed_and_its_results_compared(workdir, one_thread, capsys):
     sizes = ("--height", 64, "--width", 128, "--crop", 33, "--images", 1, "--samples", 2, "--turns", 1)
     assert catalyst_dl("bench", "data", *sizes, "--output", "out") == 0
     equal = {row["arm"]: row["equal_bits"] for row in rows_of(Path("out"), "data")}
     assert equal["crop_first"] == equal["crop_first_cached"] == "True"
+    printed = capsys.readouterr().out
+    assert all(f"│ {arm} " in printed for arm in equal)
+    assert "size 64x128, crop 33x33, images 1, samples 2, turns 1" in printed
+    assert printed.splitlines()[-1].startswith("written: out/data_")
+
+
+def printed_table(rows: list[dict], width: int = 150) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        print_rows("step", rows, console)
+    return capture.get()
+
+
+def test_a_table_has_the_columns_of_all_rows():
+    loop = {
+        "what": "loop",
+        "crop": 97,
+        "turns": 9,
+        "ours_s": 0.8555,
+        "ratio": 1.02,
+        "ratio_low": 0.95,
+        "ratio_high": 1.1,
+    }
+    metric = {"what": "metric", "crop": 97, "turns": 9, "ours_s": 0.0067, "share_of_step": 0.006}
+    lines = printed_table([loop, metric]).splitlines()
+    cells = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
+    }
+    assert lines[0].strip() == "bench step"
+    assert cells == {"loop": ["0.856", "1.02 (0.95 to 1.1)", ""], "metric": ["0.0067", "", "0.006"]}
+    assert lines[-1].strip() == "crop 97, turns 9"
+
+
+def test_a_setting_in_which_rows_differ_is_a_column():
+    printed = printed_table(
+        [{"what": "curve", "images": 1, "threads": 2}, {"what": "curve", "images": 4, "threads": 2}]
+    )
+    assert "images" in printed.splitlines()[2]
+    assert printed.splitlines()[-1].strip() == "threads 2"
+
+
+def test_a_table_fits_a_narrow_terminal():
+    row = {
+        "what": "step",
+        "arm": "bf16 channels_last compile fused",
+        "ours_s": 0.8555,
+        "ratio": 1.02,
+        "ratio_low": 0.95,
+    }
+    assert max(map(len, printed_table([row | {"ratio_high": 1.1, "gflop": 123.4}], width=60).splitlines())) <= 60
+
+
+def test_what_was_measured_before_an_error_is_shown_and_not_written(workdir, capsys, monkeypatch):
+    def stops(*_):
+        yield {"what": "loop", "ours_s": 0.5}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("catalyst_cityscapes.bench.step.step_rows", stops)
+    assert catalyst_dl("bench", "step", "--output", "out") != 0
+    assert "│ loop " in capsys.readouterr().out
+    assert not list(Path("out").glob("*.csv"))
 
 
 def test_operations_grow_with_the_batch():

@@ -23,8 +23,8 @@ def bench() -> None:
     """Time ours against the control arm, in turns in one process, with ratios, their spread and physical bounds.
 
     A ratio is the control arm's time over ours: above 1 we are faster. `cpu_time_ratio` and `fastest_ratio` are the
-    same of processor time and of the fastest turns, which a busy machine disturbs less. Each part writes a CSV with
-    the environment in its name below --output.
+    same of processor time and of the fastest turns, which a busy machine disturbs less. Each part prints a table, and
+    writes a CSV with the environment in its name below --output.
     """
 
 
@@ -152,15 +152,24 @@ def _write(output: str, name: str, threads: int, rows: Iterator[Row]) -> None:
     import cv2
     import torch
 
+    from catalyst_cityscapes.bench.table import print_rows
     from catalyst_cityscapes.bench.turns import environment, write_rows
     from semseg_ref.base.files import create_folder
 
     folder = create_folder(output)
     about = {"date": date.today().isoformat(), "torch": torch.__version__, "opencv": cv2.__version__}
+    measured: list[Row] = []
     found = []
-    for row in rows:
-        click.echo(", ".join(f"{key} {value}" for key, value in row.items()))
-        found.append({**about, "load": round(os.getloadavg()[0], 1), **row})
+    try:
+        for row in rows:
+            # A part takes minutes: each row says on stderr that it is there.
+            click.echo(", ".join(str(row[key]) for key in ("what", "arm", "tester") if row.get(key)), err=True)
+            measured.append(row)
+            found.append({**about, "load": round(os.getloadavg()[0], 1), **row})
+    finally:
+        # What was measured before Ctrl-C or an error is shown, and not written as if it were all.
+        if measured:
+            print_rows(name, measured)
     path = folder / f"{name}_{environment()}_{threads}.csv"
     write_rows(path, found)
     click.echo(f"written: {path}")

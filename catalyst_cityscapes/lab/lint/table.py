@@ -1,5 +1,6 @@
 """The one table of rules."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from catalyst_cityscapes.lab.lint.finding import Rule
@@ -34,6 +35,9 @@ THEMES: dict[str, Sequence[Rule]] = {
 RULES: dict[str, Rule] = {rule.id: rule for rules in THEMES.values() for rule in rules}
 """Every rule by its id."""
 
+WIDTH = 120
+"""Characters of a line in the documentation."""
+
 
 def check_ids(names: Iterable[str]) -> None:
     """Raises OptionError for a name that is no rule, with the nearest."""
@@ -43,26 +47,30 @@ def check_ids(names: Iterable[str]) -> None:
 
 
 def markdown() -> str:
-    """The table of docs/lint.md, a heading and a table a theme."""
-    parts = []
-    for theme, rules in THEMES.items():
-        lines = [
-            f"### {theme.capitalize()}",
-            "",
-            "| rule | severity | against | measured | mend | would have saved |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| `{r.id}` | {', '.join(r.severities)} | {r.against} | {r.measured} | {r.mend} | {_links(r)} |"
-            for r in rules
-        ]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    """The rules of docs/lint.md: a heading a theme, a list item a rule, lines of at most `WIDTH` characters."""
+    return (
+        "\n\n".join(
+            "\n".join([f"### {theme.capitalize()}", "", *(line for rule in rules for line in _item(rule))])
+            for theme, rules in THEMES.items()
+        )
+        + "\n"
+    )
 
 
-def _links(rule: Rule) -> str:
-    named = []
-    for url in rule.issues:
-        _, repository, _, number = url.removeprefix("https://github.com/").split("/")
-        named.append(f"[{repository}#{number}]({url})")
-    return ", ".join(named) or "-"
+def _item(rule: Rule) -> list[str]:
+    """A rule's list item, with items of its own for what is measured, the fix and the threads."""
+    parts = [
+        ("measured", rule.measured),
+        ("fix", rule.mend),
+        *(("would have saved", _link(url)) for url in rule.issues),
+    ]
+    lines = [f"- `{rule.id}` ({', '.join(rule.severities)}), against: {rule.against}"]
+    for name, text in parts:
+        indents = {"initial_indent": "  - ", "subsequent_indent": "    "}
+        lines += textwrap.wrap(f"{name}: {text}", WIDTH, break_long_words=False, break_on_hyphens=False, **indents)
+    return lines
+
+
+def _link(url: str) -> str:
+    _, repository, _, number = url.removeprefix("https://github.com/").split("/")
+    return f"[{repository}#{number}]({url})"
