@@ -27,14 +27,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import click  # noqa: E402
 import torch  # noqa: E402
-from toy_runs import (  # noqa: E402
-    CONFIG,
-    SMALL,
-    SMALL_PACKAGE,
-    assert_same_runs,
-    catalyst_dl,
-    toy_settings,
-)
 
 from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
 from catalyst_cityscapes.runs.checkpoints import resumable  # noqa: E402
@@ -42,6 +34,7 @@ from catalyst_cityscapes.runs.folder import open_run_folder  # noqa: E402, F401 
 from catalyst_cityscapes.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.train.runner import SegmentationRunner  # noqa: E402, F401
 from semseg_ref.base.checkpoints.checksum import check_integrity  # noqa: E402
+from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, assert_same_runs, catalyst_dl, toy_settings  # noqa: E402
 
 SECONDS_TO_END = 60
 SECONDS_TO_RUN = 300

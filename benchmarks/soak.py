@@ -27,13 +27,13 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 import torch  # noqa: E402
 from catalyst.core.callback import Callback, CallbackOrder  # noqa: E402
-from toy_runs import CONFIG, SMALL, SMALL_PACKAGE, console_command, toy_settings  # noqa: E402
 
 from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
 from catalyst_cityscapes.recipe.loading import load_recipe  # noqa: E402
 from catalyst_cityscapes.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.train.engine import close_processes  # noqa: E402
 from catalyst_cityscapes.train.runner import SegmentationRunner  # noqa: E402
+from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, console_command, toy_settings  # noqa: E402
 
 STEPS_AN_EPOCH = 50
 WARM_UP = 0.25

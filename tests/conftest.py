@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from toy_runs import remove_checkpoints
 
 from catalyst_cityscapes.toy_city import build_toy_city
+from support.runs.toy import remove_checkpoints
 
-pytest_plugins = ["surroundings", "weight_files"]
+pytest_plugins = ["support.surroundings", "support.weight_files"]
 
 
 SLOW_TEST = 40

@@ -3,8 +3,9 @@
 Rows of a PNG follow one another in one compressed stream, so a file whose header says `n` rows is the picture of the
 first `n`; the decoder stops there. The decoder is the `png` crate in kornia-rs, if that is installed; it is memory-safe
 and no part of the reference, so `plain_png` takes only files of which its pixels are known to be OpenCV's
-(tests/test_plain_png.py): 8 bits a sample, RGB or grey, not interlaced, no chunk that changes pixels, all checksums
-right. For everything else it returns None and the caller asks OpenCV, whose messages are the ones that people see.
+(tests/data/test_plain_png.py): 8 bits a sample, RGB or grey, not interlaced, no chunk that changes pixels, all
+checksums right. For everything else it returns None and the caller asks OpenCV, whose messages are the ones that people
+see.
 
 What is not noticed where rows are left out: a stream that goes wrong after them although the checksums of its chunks
 are right. A file that was cut off or changed after it was written is noticed.

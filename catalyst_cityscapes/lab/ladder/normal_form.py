@@ -2,7 +2,8 @@
 
 A recipe can say one thing in several ways: an argument left out or written with its default, a rate of the optimiser
 that the schedule overwrites before the first step, validation that nothing listens to. The canonical form takes these
-apart from what matters. tests/test_ladder_canonical.py trains both spellings and compares the weights bit by bit.
+apart from what matters. tests/lab/ladder/test_ladder_canonical.py trains both spellings and compares the weights bit by
+bit.
 """
 
 import hashlib

@@ -170,7 +170,8 @@ def _steps(facts: Facts) -> Iterator[Hit]:
     node = official().recipe.augmentation
     wanted = [node["steps"][name]["_target_"].rsplit(".", 1)[-1] for name in node["order"]]
     found = [step.kind for step in facts.steps]
-    # CropFirst draws and computes the official steps, to the bit (tests/test_crop_first.py); its values are measured.
+    # CropFirst draws and computes the official steps, to the bit (tests/data/test_crop_first.py); its values are
+    # measured.
     if found == wanted or facts.recipe.augmentation["_target_"] == CROP_FIRST:
         return
     if not found:

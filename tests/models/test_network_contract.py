@@ -1,0 +1,134 @@
+"""What a network of anybody's returns is looked at before the first image, in one line where it does not fit."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from catalyst_cityscapes.models.contract import check_network
+from semseg_ref.base.errors import InputError
+from support.networks.small import SmallLogits
+
+
+class Returns(nn.Module):
+    """A network that returns what a function makes of its two heads' logits."""
+
+    def __init__(self, make, classes: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.make = make
+        self.c = nn.Sequential(nn.Conv2d(3, classes, 3, stride, padding=1), nn.BatchNorm2d(classes), nn.Dropout(0.5))
+
+    def forward(self, x):
+        logits = self.c(x)
+        return self.make(logits, logits if self.training else None)
+
+
+def pair(main, aux):
+    return main, aux
+
+
+def check(network, aux_weight=0.4, crop=(33, 33), training=True):
+    check_network(network, 3, crop, aux_weight, training)
+
+
+@pytest.mark.parametrize(
+    ("network", "aux_weight"),
+    [
+        (Returns(pair), 0.4),
+        (Returns(pair, stride=2), 0.4),
+        (Returns(lambda main, aux: [main, aux]), 0.4),
+        (Returns(lambda main, aux: main), 0.0),
+        (SmallLogits(classes=3), 0.4),
+    ],
+)
+def test_what_fits(network, aux_weight):
+    check(network, aux_weight)
+    check(network, aux_weight, crop=(713, 33))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda main, aux: main,
+            "no auxiliary logits in training, and callbacks.aux_loss.weight is 0.4: set that to 0",
+        ),
+        (lambda main, aux: (main, None), "no auxiliary logits in training"),
+        (
+            lambda main, aux: {"out": main, "aux": aux},
+            "returns dict with the keys out, aux in training mode; expected (m",
+        ),
+        (lambda main, aux: (main, aux, aux), "returns tuple of 3 (Tensor, Tensor, Tensor) in training mode"),
+        (lambda main, aux: SimpleNamespace(logits=main), "returns SimpleNamespace in training mode"),
+        (
+            lambda main, aux: (main, aux if aux is None else aux[:, :2]),
+            "auxiliary logits of 2 classes, and data.classes is 3",
+        ),
+        (
+            lambda main, aux: (main[:, :, :8, :8], aux),
+            "main logits of 8 x 8 for an input of 33 x 33: no grid of its pixels",
+        ),
+        (
+            lambda main, aux: (main, main[:, :, ::2, ::2] if aux is not None else None),
+            "expected the same shape, since both",
+        ),
+        (lambda main, aux: (main.argmax(1), aux), "main logits torch.int64 [2, 33, 33] for two images"),
+        (lambda main, aux: (main, aux) if aux is not None else {"out": main}, "dict with the keys out in eval mode"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_what_is_expected(make, said):
+    with pytest.raises(InputError) as error:
+        check(Returns(make))
+    assert str(error.value).startswith("model: Returns returns ")
+    assert said in str(error.value)
+
+
+def test_a_size_that_the_network_refuses():
+    class Halves(Returns):
+        def forward(self, x):
+            if x.shape[-1] % 32:
+                raise RuntimeError("Wrong input shape")
+            return super().forward(x)
+
+    check(Halves(pair), crop=(512, 256))
+    with pytest.raises(
+        InputError, match=r"does not take images of data\.crop, 713 x 713, .*Wrong input shape; what it ret"
+    ):
+        check(Halves(pair), crop=(713, 713))
+
+
+def test_a_function_that_makes_no_network():
+    with pytest.raises(InputError, match=r"expected a torch\.nn\.Module, the _target_ returned function"):
+        check(pair)
+
+
+def test_a_test_only_asks_for_the_main_logits_in_eval_mode():
+    check(Returns(lambda main, aux: main), training=False)
+    with pytest.raises(InputError, match=r"2 classes, and data\.classes is 3"):
+        check(Returns(pair, classes=2), training=False)
+
+
+def test_nothing_is_changed_by_looking():
+    network = Returns(pair).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(5)
+    random.seed(5)
+    expected = torch.rand(1), random.random()
+    torch.manual_seed(5)
+    random.seed(5)
+    check(network)
+    assert (torch.rand(1), random.random()) == expected
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("last", [lambda x: x.softmax(1), lambda x: x.sigmoid()], ids=["softmax", "sigmoid"])
+def test_probabilities_are_no_logits(last):
+    with pytest.raises(InputError, match=r"between 0 and 1, so probabilities: .*activation: null"):
+        check(Returns(lambda main, aux: last(main)), 0.0)
+
+
+def test_logits_without_negative_values_are_taken():
+    check(Returns(lambda main, aux: main.relu()), 0.0)

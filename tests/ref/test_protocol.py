@@ -1,0 +1,141 @@
+"""Test protocols: validation, hash, window positions and sizes."""
+
+import json
+
+import pytest
+
+from semseg_ref.base.errors import OptionError
+from semseg_ref.config import CfgNode
+from semseg_ref.protocol import (
+    MULTI_SCALES,
+    Protocol,
+    named_protocol,
+    padding,
+    protocol_from_cfg,
+    scaled_size,
+    semseg_ms,
+    semseg_ss,
+    whole,
+    window_positions,
+)
+from support.golden.inputs import MEAN, STD, load_golden
+
+WINDOWS = load_golden("tester_windows_reference.json")
+
+
+@pytest.mark.parametrize("case", WINDOWS, ids=lambda c: f"{c['h']}x{c['w']}-{c['crop_h']}x{c['crop_w']}")
+def test_windows_of_the_reference(case):
+    crop = case["crop_h"], case["crop_w"]
+    top, bottom, left, right = padding(case["h"], case["w"], crop)
+    assert [top, left] == case["pad_top_left"]
+    windows = window_positions(case["h"] + top + bottom, case["w"] + left + right, crop)
+    assert [list(window) for window in windows] == case["windows"]
+
+
+@pytest.mark.parametrize(
+    "case", ["landscape_ss", "landscape_ms", "portrait_ms", "small_padded", "three_images", "zoom1"]
+)
+def test_scaled_sizes_and_padding_of_the_reference(case):
+    meta = load_golden(f"tester_{case}")["meta"]
+    for image in meta["images"]:
+        for scale in image["scales"]:
+            size = scaled_size(image["image"]["h"], image["image"]["w"], scale["scale"], meta["base_size"])
+            assert size == (scale["new_h"], scale["new_w"])
+            top, _, left, _ = padding(*size, meta["crop"])
+            assert (top, left) == (scale["pad_top"], scale["pad_left"])
+
+
+def test_scaled_size_rounds_half_to_even():
+    assert scaled_size(10, 20, 0.5, 5) == (1, 2)
+    assert scaled_size(20, 10, 0.5, 7) == (4, 2)
+
+
+def test_defaults_are_the_references():
+    protocol = semseg_ss()
+    assert protocol.crop == (713, 713)
+    assert protocol.scales == (1.0,)
+    assert protocol.flip
+    assert protocol.stride_rate == 2 / 3
+    assert list(protocol.mean) == MEAN
+    assert list(protocol.std) == STD
+    assert semseg_ms().scales == MULTI_SCALES
+    assert whole().crop == (1025, 2049)
+    assert not whole().flip
+
+
+def test_hash_covers_every_value_except_the_name():
+    base = Protocol((713, 713), 2048)
+    changed = {
+        "crop": (705, 713),
+        "base_size": 1024,
+        "scales": (0.5, 1.0),
+        "flip": False,
+        "stride_rate": 0.5,
+        "mean": (0, 0, 0),
+        "std": None,
+    }
+    hashes = {Protocol(**{**base.to_dict(), key: value}).hash for key, value in changed.items()}
+    assert len(hashes | {base.hash}) == len(changed) + 1
+    assert base.hash == semseg_ss().hash
+    assert Protocol([713, 713], 2048, scales=[1]).hash == base.hash
+    # Score files carry this value: it must never change.
+    assert base.hash == "61fdd20f8491"
+
+
+@pytest.mark.parametrize("name", ["semseg-ss", "semseg-ms", "whole"])
+def test_dict_round_trip_through_json(name):
+    protocol = named_protocol(name)
+    assert protocol.name == name
+    assert Protocol.from_dict(json.loads(json.dumps(protocol.to_dict()))) == protocol
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"crop": (709, 713)}, "crop 709.*705 or 713"),
+        ({"crop": (5, 9)}, "nearest: 9$"),
+        ({"crop": (1, 9)}, "nearest: 9$"),
+        ({"crop": 713}, "expected .height, width."),
+        ({"crop": (713.0, 713)}, "whole number"),
+        ({"base_size": 0}, "base_size 0"),
+        ({"base_size": True}, "base_size True"),
+        ({"scales": ()}, "scales"),
+        ({"scales": (1.0, -1)}, "scales"),
+        ({"scales": 1.0}, "scales"),
+        ({"scales": (float("nan"),)}, "scales"),
+        ({"stride_rate": 0}, "stride_rate"),
+        ({"stride_rate": 1.5}, "gaps"),
+        ({"mean": (1, 2)}, "mean"),
+        ({"std": (1, 0, 1)}, "std"),
+        ({"flip": 1}, "flip"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(OptionError, match=message):
+        Protocol(**{"crop": (713, 713), "base_size": 2048, **values})
+
+
+def test_from_dict_names_unknown_and_missing_keys():
+    with pytest.raises(OptionError, match="did you mean 'scales'"):
+        Protocol.from_dict({"crop": (713, 713), "base_size": 2048, "scale": [1.0]})
+    with pytest.raises(OptionError, match="'base_size' is missing"):
+        Protocol.from_dict({"crop": (713, 713)})
+
+
+def test_named_protocol_errors():
+    with pytest.raises(OptionError, match="did you mean 'semseg-ss'"):
+        named_protocol("semseg_ss")
+    with pytest.raises(OptionError, match=r"semseg-ss.*basesize"):
+        named_protocol("semseg-ss", basesize=5)
+
+
+def test_protocol_of_a_config():
+    cfg = CfgNode({"test_h": 713, "test_w": 713, "base_size": 2048, "scales": [1.0]})
+    assert protocol_from_cfg(cfg) == semseg_ss()
+    cfg.scales = list(MULTI_SCALES)
+    assert protocol_from_cfg(cfg) == semseg_ms()
+    cfg.scales = [0.5]
+    assert protocol_from_cfg(cfg).name is None
+    del cfg["test_w"]
+    with pytest.raises(OptionError, match="test_w"):
+        protocol_from_cfg(cfg)

@@ -1,0 +1,1 @@
+"""Faults that are planted, and files that are hostile."""

@@ -1,0 +1,1 @@
+"""The official code's numbers and the law of tolerances."""

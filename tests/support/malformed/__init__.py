@@ -1,0 +1,1 @@
+"""Malformed inputs, by what is wrong with them."""

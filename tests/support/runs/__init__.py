@@ -1,0 +1,1 @@
+"""Trainings, labs and the one way to call the command line."""
