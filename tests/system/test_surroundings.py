@@ -56,7 +56,7 @@ def session(folder: Path, code: str, *options: str, **started) -> subprocess.Com
     module.write_text(code)
     environment = {name: value for name, value in child_environment().items() if not name.startswith("PYTEST_")}
     environment |= {"TMPDIR": str(folder / "tmp"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "surroundings", *options, str(module)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "support.surroundings", *options, str(module)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, **started)
 
 
