@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.turns import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
+from catalyst_cityscapes.data.loaders import Loader
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -34,7 +35,7 @@ from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.loop import train_epoch
 from semseg_ref.model.build import build_network
 from semseg_ref.optimizer import sgd
-from semseg_ref.sampling import EpochSampler, Loader
+from semseg_ref.sampling import EpochSampler
 
 CLASSES = 19
 
