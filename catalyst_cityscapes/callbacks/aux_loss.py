@@ -6,6 +6,8 @@ import torch
 from catalyst.core.callback import ICriterionCallback
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
+
 
 def weighted_loss(main: torch.Tensor, aux: torch.Tensor | None, weight: float) -> torch.Tensor:
     """`main + weight * aux`; only `main` where there is no auxiliary loss (eval mode)."""
@@ -21,6 +23,8 @@ class AuxLossWeighting(ICriterionCallback):
     Args:
         weight: of the auxiliary loss; 0.4 in the reference. 0 leaves the head in the network but out of the loss.
     """
+
+    ROLE = Role("aux_loss", affects="loss", topics="aux", reports=("loss", "main_loss", "aux_loss"))
 
     def __init__(self, weight: float = 0.4) -> None:
         super().__init__()

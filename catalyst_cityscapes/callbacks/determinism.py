@@ -5,12 +5,15 @@ import json
 from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.determinism import ledger, undeterministic_operations
 from semseg_ref.base.files import replace_atomically
 
 
 class DeterminismLedger(Callback):
     """Writes the ledger after the first training step of each start; changes no number, costs a step of two images."""
+
+    ROLE = Role("log", affects="nothing")
 
     def __init__(self) -> None:
         super().__init__(order=CallbackOrder.External)

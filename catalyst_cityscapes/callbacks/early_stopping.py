@@ -7,6 +7,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 
@@ -21,6 +22,8 @@ class EarlyStopping(Callback):
         minimize: True when less is better.
         min_delta: smallest change that counts, >= 0.
     """
+
+    ROLE = Role("model_selection", affects="selection", takes=("stop",), watches=True)
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import os
 from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.console import warn
 from semseg_ref.base.iteration_log import append_rows, sync_file
 
@@ -17,6 +18,8 @@ class EpochLogging(Callback):
 
     A callback and not a Catalyst logger, because the rows of an epoch must be on disk before its checkpoint is.
     """
+
+    ROLE = Role("log", affects="nothing")
 
     def __init__(self) -> None:
         super().__init__(order=CallbackOrder.Scheduler + 2)

@@ -4,6 +4,7 @@ from catalyst.core.callback import Callback, CallbackOrder, IBackwardCallback, I
 from catalyst.core.runner import IRunner
 from torch.nn.utils import clip_grad_norm_
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.errors import OptionError
 
 
@@ -18,6 +19,8 @@ class GradientStep(IBackwardCallback, IOptimizerCallback):
         accumulation_steps: batches per optimiser step, >= 1.
         clip_norm: largest global gradient norm, or None (the reference does not clip).
     """
+
+    ROLE = Role("gradient_step", affects="gradients")
 
     def __init__(self, accumulation_steps: int = 1, clip_norm: float | None = None) -> None:
         Callback.__init__(self, CallbackOrder.Optimizer)  # both interfaces fix an order of their own

@@ -4,6 +4,7 @@ import torch
 from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import OptionError
 from semseg_ref.base.iteration_log import IterationLog, IterationRecord
@@ -17,6 +18,8 @@ class IterationLogging(Callback):
     Args:
         every: steps between writes, >= 1.
     """
+
+    ROLE = Role("log", affects="nothing")
 
     def __init__(self, every: int = 50) -> None:
         super().__init__(order=CallbackOrder.Scheduler + 1)

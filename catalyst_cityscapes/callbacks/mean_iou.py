@@ -4,6 +4,7 @@ import torch
 from catalyst.core.callback import IMetricCallback
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.catalog import load_names
 from semseg_ref.metric import areas_from_matrix, scores_from_areas
 
@@ -57,6 +58,13 @@ class MeanIoU(IMetricCallback):
         names: class names file, one a line; adds one `iou/NAME` per class on validation loaders.
     """
 
+    ROLE = Role(
+        "model_selection",
+        affects="metrics",
+        resume="the log's scores are counted otherwise from here on",
+        control=True,
+    )
+
     def __init__(self, classes: int, ignore_index: int = 255, names: str | None = None) -> None:
         super().__init__()
         self.classes, self.ignore_index = classes, ignore_index
@@ -104,6 +112,8 @@ class BatchMeanIoU(IMetricCallback):
         classes: K.
         ignore_index: label that does not count.
     """
+
+    ROLE = Role("model_selection", affects="metrics")
 
     def __init__(self, classes: int, ignore_index: int = 255) -> None:
         super().__init__()

@@ -1,8 +1,12 @@
 """The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from catalyst.core.callback import ISchedulerCallback
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.errors import OptionError
 
 
@@ -34,6 +38,13 @@ class OneCycle(ISchedulerCallback):
         same_rate_for_all_groups: ignores the groups' multipliers, as there.
         epochs_ahead: 1 reproduces the off-by-one of versions up to 20.06; 0 is the intended schedule.
     """
+
+    @classmethod
+    def role(cls, arguments: Mapping[str, Any]) -> Role:
+        """It drives what is not null, and takes no other part."""
+        driven = tuple(name for name in ("rates", "momentum") if arguments.get(name, ...) is not None)
+        kind = "schedule" if arguments.get("rates", ...) else "momentum"
+        return Role(kind, affects=driven or "nothing", takes=driven, drives=("rates", "momentum"))
 
     def __init__(
         self,

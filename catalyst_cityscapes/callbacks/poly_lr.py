@@ -3,6 +3,7 @@
 from catalyst.core.callback import ISchedulerCallback
 from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.optimizer import set_learning_rate
 from semseg_ref.schedule import poly_learning_rate
 
@@ -18,6 +19,8 @@ class PolyLR(ISchedulerCallback):
         base_lr: rate of the backbone at step 0.
         power: 0.9 in the reference.
     """
+
+    ROLE = Role("schedule", affects="rates")
 
     def __init__(self, base_lr: float, power: float = 0.9) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 from tqdm import tqdm
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.errors import OptionError
 
 
@@ -16,6 +17,8 @@ class Progress(Callback):
     Args:
         every: steps between updates, >= 1.
     """
+
+    ROLE = Role("log", affects="nothing")
 
     def __init__(self, every: int = 10) -> None:
         super().__init__(order=CallbackOrder.External)

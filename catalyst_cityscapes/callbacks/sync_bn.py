@@ -6,6 +6,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from catalyst.core.runner import IRunner
 from torch import nn
 
+from catalyst_cityscapes.recipe.role import Role
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 BACKENDS = ("torch", "apex")
@@ -43,6 +44,8 @@ class SyncBNConversion(Callback):
     Args:
         backend: `torch` or `apex`.
     """
+
+    ROLE = Role("sync_bn", affects="network", topics="sync_bn")
 
     def __init__(self, backend: Literal["torch", "apex"] = "torch") -> None:
         super().__init__(order=CallbackOrder.Internal)

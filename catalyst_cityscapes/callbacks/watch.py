@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs.checkpoints import newest_intact, resumable
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import DivergedError, OptionError
@@ -59,6 +60,8 @@ class Watch(Callback):
             device at every step and so costs time on a GPU.
         spike_factor: a loss of so many times the median of the last steps is warned of; > 1.
     """
+
+    ROLE = Role("watch", affects="nothing")
 
     def __init__(self, every: int = 50, on_nan: Literal["stop", "skip"] = "stop", spike_factor: float = 10.0) -> None:
         super().__init__(order=CallbackOrder.Metric + 5)
