@@ -48,7 +48,7 @@ def how_to_say_it(path: KeyPath, *recipes: Mapping[str, Any]) -> str:
     Empty where the key's role is known.
     """
     for node in _callback_nodes(path, *recipes):
-        name = node.get("_target_")
+        name = node.get("_target_") if isinstance(node, dict) else None
         if callback_role(node) is not None or not isinstance(name, str):
             continue
         try:
@@ -60,9 +60,9 @@ def how_to_say_it(path: KeyPath, *recipes: Mapping[str, Any]) -> str:
     return ""
 
 
-def callback_role(node: Mapping[str, Any]) -> Role | None:
-    """The role of a callback's node; None where its target says none or cannot be asked."""
-    name = node.get("_target_")
+def callback_role(node: Any) -> Role | None:
+    """The role of a callback's node; None where its target says none or cannot be asked, and where it is no node."""
+    name = node.get("_target_") if isinstance(node, dict) else None
     if not isinstance(name, str):
         return None
     try:
@@ -103,10 +103,10 @@ def _roles(path: KeyPath, *recipes: Mapping[str, Any]) -> list[Role | None]:
     return [role and role.arguments.get(path[2], role) for role in roles]
 
 
-def _callback_nodes(path: KeyPath, *recipes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    # A checkpoint's recipe may hold anything.
+def _callback_nodes(path: KeyPath, *recipes: Mapping[str, Any]) -> list[Any]:
+    """What the recipes have at a callback's key, but for null; a checkpoint's recipe may hold anything there."""
     if path[0] != CALLBACKS or len(path) == 1:
         return []
     sections = [recipe.get(CALLBACKS) for recipe in recipes]
     nodes = [section.get(path[1]) for section in sections if isinstance(section, dict)]
-    return [node for node in nodes if isinstance(node, dict)]
+    return [node for node in nodes if node is not None]
