@@ -44,7 +44,7 @@ class OneCycle(ISchedulerCallback):
         """It drives what is not null, and takes no other part."""
         driven = tuple(name for name in ("rates", "momentum") if arguments.get(name, ...) is not None)
         kind = "schedule" if arguments.get("rates", ...) else "momentum"
-        return Role(kind, affects=driven or "nothing", takes=driven, drives=("rates", "momentum"))
+        return Role(kind, affects=driven or "nothing", takes=driven, drives=True)
 
     def __init__(
         self,

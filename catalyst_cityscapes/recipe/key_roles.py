@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, get_args
 
 from catalyst_cityscapes.recipe.nodes import user_code
-from catalyst_cityscapes.recipe.nodes.targets import resolve_target
+from catalyst_cityscapes.recipe.nodes.targets import resolve_target, target_names
 from catalyst_cityscapes.recipe.role import Role, role_of
 from catalyst_cityscapes.recipe.schema import Recipe, Section
 from semseg_ref.base.errors import InputError
@@ -70,6 +70,13 @@ def callback_role(node: Any) -> Role | None:
     except InputError:  # of another recipe than the one that was checked
         return None
     return role_of(target, node)
+
+
+def targets_that_matter(recipe: Recipe) -> list[str]:
+    """All `_target_`s of a checked recipe but those of callbacks that change nothing."""
+    said = {name: callback_role(node) for name, node in recipe.callbacks.items()}
+    kept = {name: node for name, node in recipe.callbacks.items() if not (said[name] and said[name].changes_nothing)}
+    return target_names(recipe.model_copy(update={"callbacks": kept}))
 
 
 @cache

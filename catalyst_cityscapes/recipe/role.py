@@ -80,8 +80,8 @@ class Role:
         takes: keys of `PARTS`. Default: those of the interfaces of Catalyst that the class has.
         watches: whether its arguments `loader` and `metric` decide which checkpoint is tested or when training ends.
         reports: metrics that are there whether or not a metric callback is.
-        drives: arguments, each null or (start, middle, end), that drive the rates or the momentum; the ladder takes a
-            callback with both apart.
+        drives: whether its arguments `rates` and `momentum`, each null or (start, middle, end), drive what they are
+            named after; the ladder takes a callback with both apart.
         arguments: roles of single arguments, where they are others than the component's.
 
     Raises:
@@ -98,7 +98,7 @@ class Role:
     takes: tuple[str, ...] | None = None
     watches: bool = False
     reports: tuple[str, ...] = ()
-    drives: tuple[str, ...] = ()
+    drives: bool = False
     arguments: Mapping[str, "Role"] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ from catalyst_cityscapes.recipe.role import Role
 class Tracker(Callback):
     ROLE = Role("tracker", affects="nothing")
     def __init__(self, file="tracked.txt", every=1):
-        super().__init__(order=CallbackOrder.External)
+        super().__init__(order=CallbackOrder.Scheduler)  # in a schedule's place, which it still is not
         self.file, self.every = Path(file), every
     def on_batch_end(self, runner):
         if runner.iteration % self.every == 0:
@@ -221,7 +221,7 @@ def test_the_arms_of_a_ladder_keep_the_tracker_of_the_first(mine):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["added", "removed", "changed"])
-def test_a_resumed_run_may_have_another_tracker(toy_city, mine, monkeypatch, capsys, change):
+def test_a_resumed_run_may_have_another_tracker_silently(toy_city, mine, monkeypatch, capsys, change):
     tracker, other = (setting(mine, "Tracker", arguments=f", every: {every}") for every in (1, 2))
     before, now = {"added": ((), (tracker,)), "removed": ((tracker,), ()), "changed": ((tracker,), (other,))}[change]
     trusted = ("--trust", mine)
@@ -230,6 +230,7 @@ def test_a_resumed_run_may_have_another_tracker(toy_city, mine, monkeypatch, cap
         crash_at_call(patch, GradientStep, "on_batch_end", 2 * 8 + 2)
         with pytest.raises(CrashError):
             train(toy_city, *trusted, settings=before)
+    Path(f"{mine}.py").write_text(f"{COMPONENTS}\n# another version\n")
     capsys.readouterr()
     assert train(toy_city, *trusted, "--resume", "auto", settings=now) == 0
     assert capsys.readouterr().err == ""
@@ -256,6 +257,12 @@ def test_diff_shows_the_key_and_no_effect(mine):
     assert found["summary"].startswith("0 of ")
     assert [key["key"] for key in found["keys"]] == found["keys_without_effect"] == ["callbacks.mine"]
     assert found["keys_not_told_apart"] == found["effects_without_key"] == []
+
+
+def test_lint_finds_nothing_about_the_tracker(mine):
+    words = ("lint", BASE, "--json", "data.root=nowhere")
+    plain, tracked = dl(*words), dl(*words, "--trust", mine, setting(mine, "Tracker"))
+    assert json.loads(tracked.stdout)["findings"] == json.loads(plain.stdout)["findings"]
 
 
 # -- everything else is another training ---------------------------------------------------------------------------

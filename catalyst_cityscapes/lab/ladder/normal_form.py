@@ -71,7 +71,7 @@ def canonical(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
     if content["optimizer"].get("groups") is None:  # what the runner makes of it
         content["optimizer"]["groups"] = {"_target_": GROUPS, "head_multiplier": 1}
     write_defaults(content, trusted)
-    _split_one_cycle(content)
+    _split_cycles(content)
     _drop_idle_validation(content)
     if content["sampling"]["seed_stream"] == "named":
         del content["sampling"]["workers"]
@@ -112,14 +112,14 @@ def _known_roles(callbacks: dict[str, Any]) -> dict[str, Role]:
     return {name: role for name, role in found.items() if role is not None}
 
 
-def _split_one_cycle(content: dict[str, Any]) -> None:
+def _split_cycles(content: dict[str, Any]) -> None:
     callbacks, optimizer = content["callbacks"], content["optimizer"]
     roles = _known_roles(callbacks)
     others_write_rates = any("rates" in role.affects and not role.drives for role in roles.values())
     for name in [name for name, role in roles.items() if role.drives]:
         node = callbacks[name]
-        rates, momentum = node["rates"], node["momentum"]
-        if rates and node["same_rate_for_all_groups"] and "head_multiplier" in optimizer["groups"]:
+        rates, momentum = node.get("rates"), node.get("momentum")
+        if rates and node.get("same_rate_for_all_groups") and "head_multiplier" in optimizer["groups"]:
             optimizer["groups"]["head_multiplier"] = 1
             node["same_rate_for_all_groups"] = False
         if rates and not others_write_rates and "lr" in optimizer:
@@ -130,7 +130,7 @@ def _split_one_cycle(content: dict[str, Any]) -> None:
             callbacks["momentum_cycle"] = {**node, "rates": None}
             callbacks[name] = {**node, "momentum": None}
     for name, role in _known_roles(callbacks).items():
-        if role.drives and not callbacks[name]["rates"]:
+        if role.drives and not callbacks[name].get("rates") and "same_rate_for_all_groups" in callbacks[name]:
             callbacks[name]["same_rate_for_all_groups"] = False
 
 
