@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from catalyst.core.callback import ICheckpointCallback
 from torch import distributed
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import (
     BEST,
@@ -49,6 +51,25 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
     """
 
     place = Place.CHECKPOINT
+
+    @classmethod
+    def role(cls, arguments: Mapping[str, Any]) -> Role:
+        """Which checkpoint is tested; what decides on the best one counts only where that is tested."""
+        watches = arguments.get("select", "last") == "best"
+        kept = Role("log", affects="nothing")
+        deciding = Role("model_selection", affects="selection", counted=watches)
+        return Role(
+            "model_selection",
+            affects="selection",
+            watches=watches,
+            arguments={
+                "every_minutes": kept,
+                "keep": kept,
+                "save_every": Role("log", affects="nothing", control=False),  # the control arm has an option for it
+                "select": Role("model_selection", affects="selection", resume="another checkpoint will be tested"),
+                **dict.fromkeys(("metric", "loader", "minimize"), deciding),
+            },
+        )
 
     def __init__(
         self,

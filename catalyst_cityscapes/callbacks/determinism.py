@@ -2,6 +2,7 @@
 
 import json
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from catalyst_cityscapes.train.determinism import ledger, undeterministic_operations
 from semseg_ref.base.files import replace_atomically
@@ -10,6 +11,7 @@ from semseg_ref.base.files import replace_atomically
 class DeterminismLedger(PlacedCallback):
     """Writes the ledger after the first training step of each start; changes no number, costs a step of two images."""
 
+    ROLE = Role("log", affects="nothing")
     place = Place.DISPLAY
 
     def __init__(self) -> None:

@@ -1,7 +1,11 @@
 """The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from catalyst.core.callback import ISchedulerCallback
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.schedules.one_cycle import one_cycle
 from catalyst_cityscapes.train.context import Place, PlacedCallback, ScheduleRun
 from semseg_ref.base.errors import OptionError
@@ -23,6 +27,13 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
     """
 
     place = Place.RATES
+
+    @classmethod
+    def role(cls, arguments: Mapping[str, Any]) -> Role:
+        """It drives what is not null, and takes no other part."""
+        driven = tuple(name for name in ("rates", "momentum") if arguments.get(name, ...) is not None)
+        kind = "schedule" if arguments.get("rates", ...) else "momentum"
+        return Role(kind, affects=driven or "nothing", takes=driven, drives=True)
 
     def __init__(
         self,

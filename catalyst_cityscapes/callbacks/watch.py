@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs.checkpoints import newest_intact, resumable
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
@@ -59,6 +60,7 @@ class Watch(PlacedCallback):
         spike_factor: a loss of so many times the median of the last steps is warned of; > 1.
     """
 
+    ROLE = Role("watch", affects="nothing")
     place = Place.MONITOR
 
     def __init__(self, every: int = 50, on_nan: Literal["stop", "skip"] = "stop", spike_factor: float = 10.0) -> None:
