@@ -114,7 +114,7 @@ class SeededDataset(Dataset):
         dataset: anything with `__getitem__(index) -> (image, label)`.
         streams: None leaves `random` alone, as the reference does: each worker draws from the state torch gave it.
         replay: True takes the epoch out of the key, so that every epoch replays the same draws. This is what
-            the earlier Catalyst attempt's loaders did (workers re-seeded with a constant at each epoch); a swap,
+            the 2020 Catalyst attempt's loaders did (workers re-seeded with a constant at each epoch); a swap,
             never the default.
     """
 

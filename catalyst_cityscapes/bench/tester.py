@@ -70,7 +70,7 @@ def scene(seed: int, height: int, width: int) -> np.ndarray:
 
 def control_classes(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarray:
     """What the control arm does with an image between decoding and writing."""
-    with control.gpu_arithmetic():
+    with control.strict_fp32():
         probabilities = control.predict(model, image, protocol)
     assert np.isfinite(probabilities).all()
     return control.decide(probabilities)
@@ -78,7 +78,7 @@ def control_classes(model: nn.Module, image: np.ndarray, protocol: Protocol) -> 
 
 def our_classes(predictor: Predictor, image: np.ndarray) -> np.ndarray:
     """The same of ours."""
-    with control.gpu_arithmetic():
+    with control.strict_fp32():
         found = predictor.predict(image)
         prediction, finite = found.decide()
         assert finite
@@ -158,7 +158,7 @@ def forward_seconds(predictor: Predictor, size: tuple[int, int], turns: int) -> 
     if not predictor.is_prepared:
         our_classes(predictor, scene(0, *size))
     batches = [batch.contiguous(memory_format=FORMATS[predictor.memory_format]) for batch in batches]
-    with control.gpu_arithmetic(), predictor.arithmetic():
+    with control.strict_fp32(), predictor.arithmetic():
         return float(np.median([timed(forward)[0] for _ in range(turns + 1)][1:]))
 
 

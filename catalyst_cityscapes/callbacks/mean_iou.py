@@ -105,7 +105,7 @@ class MeanIoU(PlacedCallback, IMetricCallback):
 
 
 class BatchMeanIoU(PlacedCallback, IMetricCallback):
-    """The earlier attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class
+    """The 2020 Catalyst attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class
     scores 1.
 
     Biased upwards and not comparable with mIoU; here so that its effect on model selection can be measured.

@@ -1,4 +1,4 @@
-"""The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
+"""The 2020 Catalyst attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from semseg_ref.base.errors import OptionError
 
 
 class OneCycle(PlacedCallback, ISchedulerCallback):
-    """Catalyst 20.06's OneCycleLRWithWarmup as the earlier attempt configured it, stepped after every batch.
+    """Catalyst 20.06's OneCycleLRWithWarmup as the 2020 Catalyst attempt configured it, stepped after every batch.
 
     There it overwrote every group's rate with one value, so that the heads never got their ten-fold rate, drove the
     momentum from 0 (the optimiser's default) to 0.85 and 0.95, and ran one epoch ahead of the training.

@@ -16,7 +16,7 @@ def convert_sync_bn(model: nn.Module, backend: str = "torch") -> nn.Module:
 
     Args:
         model: a bare network, before DDP.
-        backend: `torch` (the reference's) or `apex` (the earlier attempt's).
+        backend: `torch` (the reference's) or `apex` (the 2020 Catalyst attempt's).
 
     Raises:
         OptionError: unknown backend, or NVIDIA's apex is not importable.

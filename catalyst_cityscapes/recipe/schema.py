@@ -87,9 +87,9 @@ class Data(Section):
 class Sampling(Section):
     """Order and batches of the training samples.
 
-    `batch_size` and `workers` are totals over all processes, unless `per_process` (the earlier attempt's way).
+    `batch_size` and `workers` are totals over all processes, unless `per_process` (the 2020 Catalyst attempt's way).
     `seed_stream: named` draws from `experiment.seed`; `reference` leaves `random` and the order to torch, as the
-    reference does. `replay_augmentation` repeats each sample's draws in every epoch (the earlier attempt's
+    reference does. `replay_augmentation` repeats each sample's draws in every epoch (the 2020 Catalyst attempt's
     loaders). `persistent_workers` keeps the loader's processes between epochs; with `across_epochs` they also go on
     with the next epoch's batches while this one ends, instead of all starting on one together.
     """

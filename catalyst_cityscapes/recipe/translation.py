@@ -13,7 +13,7 @@ from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_wit
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
 from semseg_ref.config import CfgNode
-from semseg_ref.protocol import meaning
+from semseg_ref.protocol import preset_values
 
 ADAPTERS = {
     "catalyst_cityscapes.models.reference.PSPNetLogits": "psp",
@@ -115,7 +115,7 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
         },
         "validation": {"every": 1 if cfg.evaluate else 0, "batch_size": cfg.batch_size_val},
         "protocol": {
-            "name": next((n for n in ("semseg-ss", "semseg-ms") if meaning(n)["scales"] == cfg.scales), None),
+            "name": next((n for n in ("semseg-ss", "semseg-ms") if preset_values(n)["scales"] == cfg.scales), None),
             "crop": [cfg.test_h, cfg.test_w],
             "base_size": cfg.base_size,
             "scales": cfg.scales,

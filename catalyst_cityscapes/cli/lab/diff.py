@@ -53,7 +53,7 @@ def diff(
 
     The table is sorted by how far apart the effects are; docs/diff.md says what the distances mean.
     """
-    from catalyst_cityscapes.lab.diff.sides import side_recipe, split_side
+    from catalyst_cityscapes.lab.diff.operands import operand_recipe, split_operand
     from catalyst_cityscapes.lab.plan.arms import SETTING
 
     if SETTING.match(b) and not Path(b).is_file():
@@ -67,8 +67,8 @@ def diff(
     if picture == "-":
         raise InputError("--picture -: expected the name of a .png file")
     assignments = [*settings, *more]
-    sides = [(a, split_side(a)), ("+".join(split_side(b, a)), split_side(b, a))]
-    recipes = [side_recipe(parts, assignments, trusted) for _, parts in sides]
+    sides = [(a, split_operand(a)), ("+".join(split_operand(b, a)), split_operand(b, a))]
+    recipes = [operand_recipe(parts, assignments, trusted) for _, parts in sides]
     from catalyst_cityscapes.lab.diff.comparison import compare
     from catalyst_cityscapes.lab.diff.subject import assumed_data, default_counts, default_processes, measure_subject
 

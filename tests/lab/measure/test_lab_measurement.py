@@ -172,7 +172,7 @@ class TestOptimisation:
         assert (found.momentum("heads") == 0.9).all()
 
     def test_one_rate_for_all_is_seen(self, toy_city):
-        found = self.measured(toy_city, configs=("toy/pspnet50", "swap/earlier_attempt"))
+        found = self.measured(toy_city, configs=("toy/pspnet50", "swap/catalyst_2020"))
         np.testing.assert_allclose(found.lr("backbone"), found.lr("heads"), rtol=1e-14)
         assert found.momentum("backbone")[0] == 0
         assert found.decay[("backbone", "norm bias")] == 0

@@ -20,7 +20,7 @@ from catalyst_cityscapes.lab.lint.issues import (
     VAL_NOT_TEST,
     VAL_NOT_TEST_TOO,
 )
-from semseg_ref.protocol import meaning
+from semseg_ref.protocol import preset_values
 
 SCORE = "mIoU"
 OFFICIAL_PROTOCOL = "semseg-ss"
@@ -170,7 +170,7 @@ def _flip(facts: Facts) -> Iterator[Hit]:
 def _scales(facts: Facts) -> Iterator[Hit]:
     if facts.protocol is None:
         return
-    wanted = tuple(meaning(OFFICIAL_PROTOCOL)["scales"])
+    wanted = tuple(preset_values(OFFICIAL_PROTOCOL)["scales"])
     if facts.protocol.scales != wanted:
         named = facts.protocol.name in ("semseg-ms", "official", "whole")
         yield Hit(
@@ -193,7 +193,7 @@ def _window(facts: Facts) -> Iterator[Hit]:
 
 
 def _stride(facts: Facts) -> Iterator[Hit]:
-    wanted = meaning(OFFICIAL_PROTOCOL)["stride_rate"]
+    wanted = preset_values(OFFICIAL_PROTOCOL)["stride_rate"]
     if facts.protocol is not None and abs(facts.protocol.stride_rate - wanted) > 1e-9:
         yield Hit(
             "warning",
@@ -216,7 +216,7 @@ def _base_size(facts: Facts) -> Iterator[Hit]:
 
 
 def _scorer(facts: Facts) -> Iterator[Hit]:
-    wanted = meaning(OFFICIAL_PROTOCOL)["scorer"]
+    wanted = preset_values(OFFICIAL_PROTOCOL)["scorer"]
     if facts.protocol is not None and facts.protocol.scorer != wanted:
         yield Hit(
             "note",

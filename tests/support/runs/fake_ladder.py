@@ -1,6 +1,6 @@
 """A ladder's results with planted effects, as if they had been trained; no project type is trained or tested.
 
-Import as `from made_up_ladder import ...` (pytest puts `tests/` on the path).
+Import as `from fake_ladder import ...` (pytest puts `tests/` on the path).
 """
 
 from collections.abc import Callable, Sequence
