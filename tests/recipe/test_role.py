@@ -7,7 +7,7 @@ import pytest
 from catalyst.callbacks import TimerCallback
 
 from catalyst_cityscapes import callbacks
-from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU, OneCycle, PolyLR, Watch
+from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU, OneCycle, PolyLR, TrainingMonitor
 from catalyst_cityscapes.lab.ladder.components import differences_of
 from catalyst_cityscapes.lab.ladder.normal_form import canonical, identity
 from catalyst_cityscapes.recipe.changes import check_changes
@@ -126,12 +126,12 @@ def test_what_depends_on_the_arguments():
 
 
 def test_a_class_says_it_itself_and_a_function_nothing():
-    class Other(Watch):
+    class Other(TrainingMonitor):
         """May do something else."""
 
-    assert role_of(Watch).changes_nothing
+    assert role_of(TrainingMonitor).changes_nothing
     assert role_of(Other) is None
-    assert role_of(lambda: Watch()) is None
+    assert role_of(lambda: TrainingMonitor()) is None
     assert role_of(TimerCallback).changes_nothing
 
 
