@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from catalyst_cityscapes.lab.diff.comparison import DIFFERS, Comparison
@@ -16,8 +15,7 @@ from catalyst_cityscapes.lab.diff.subject import Subject
 from catalyst_cityscapes.lab.diff.table import merged
 from catalyst_cityscapes.lab.diff.training_facts import KIND_NAMES
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, PARTS
-from semseg_ref.base.errors import printable
-from semseg_ref.base.files import replace_atomically
+from catalyst_cityscapes.report.figure import fitted, save_png
 
 COLOURS = ("#0072b2", "#d55e00")
 STYLES = ("-", "--")
@@ -33,9 +31,10 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         comparison: of two recipes.
         path: where; it appears complete or not at all.
     """
-    figure = Figure(figsize=(17, 12.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    names = [f"{letter}: {_short(side.name)}" for letter, side in zip("AB", _sides(comparison), strict=True)]
+    figure = Figure(figsize=(17, 12.5), layout="constrained")
+    names = [
+        f"{letter}: {fitted(side.name, LONGEST_NAME)}" for letter, side in zip("AB", _sides(comparison), strict=True)
+    ]
     figure.suptitle("\n".join([*names, comparison.summary]), fontsize=12)
     grid = figure.add_gridspec(3, 4)
     _farthest(figure.add_subplot(grid[0, :2]), comparison)
@@ -59,16 +58,11 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     else:
         _histogram(ignored, comparison, "pixel-level contrast kept", lambda side: side.detail, False)
         _sizes(figure.add_subplot(grid[2, 3]), comparison)
-    replace_atomically(path, lambda file: figure.savefig(file, format="png"))
+    save_png(figure, path, dpi=100)
 
 
 def _sides(comparison: Comparison) -> tuple[Subject, Subject]:
     return comparison.a, comparison.b
-
-
-def _short(name: str) -> str:
-    text = printable(name)
-    return text if len(text) <= LONGEST_NAME else f"...{text[-LONGEST_NAME:]}"
 
 
 def _ignored(side: Subject) -> np.ndarray:
@@ -84,13 +78,13 @@ def _farthest(axes: Axes, comparison: Comparison) -> None:
         axes.text(0.5, 0.5, "no effect differs", ha="center", va="center")
         axes.set_axis_off()
         return
-    labels = []
+    names = []
     for members in shown:
-        names = [row.member for row in members if row.member]
-        labels.append(f"{members[0].family}: {', '.join(names)}" if names else members[0].family)
+        parts = [row.member for row in members if row.member]
+        names.append(f"{members[0].family}: {', '.join(parts)}" if parts else members[0].family)
     distances = [members[0].gap.distance for members in shown]
     axes.barh(range(len(shown)), distances, color="#777777")
-    axes.set_yticks(range(len(shown)), [label if len(label) < 46 else f"{label[:43]}..." for label in labels])
+    axes.set_yticks(range(len(shown)), [fitted(name, 46) for name in names])
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("distance")
