@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catalyst_cityscapes.bench.turns import write_rows
+from catalyst_cityscapes.bench.repeats import write_rows
 from catalyst_cityscapes.lab.statistics import (
     holm,
     paired_t_test,
