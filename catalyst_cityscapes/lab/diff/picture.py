@@ -52,7 +52,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     for place, (title, values, logarithmic) in zip(places, histograms, strict=True):
         _histogram(figure.add_subplot(place), comparison, title, values, logarithmic)
     ignored = figure.add_subplot(grid[2, 2])
-    if all(side.effects.samples is not None for side in _sides(comparison)):
+    if all(side.profile.samples is not None for side in _sides(comparison)):
         _histogram(ignored, comparison, "ignored pixels of a sample (share)", _ignored, False)
         _input(figure.add_subplot(grid[2, 3]), comparison)
     else:
@@ -66,7 +66,7 @@ def _sides(comparison: Comparison) -> tuple[Subject, Subject]:
 
 
 def _ignored(side: Subject) -> np.ndarray:
-    samples = side.effects.samples
+    samples = side.profile.samples
     return np.empty(0) if samples is None else samples.ignored
 
 
@@ -94,7 +94,7 @@ def _rates(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("learning rate", fontsize=10)
     for letter, side, colour in zip("AB", _sides(comparison), COLOURS, strict=True):
         for part, style in zip(PARTS, STYLES, strict=True):
-            curve = side.effects.optimisation.lr(part)
+            curve = side.profile.optimisation.lr(part)
             if len(curve) and (curve > 0).any():
                 values = over_progress(curve)
                 x = (np.arange(len(values)) + 0.5) / len(values)
@@ -112,7 +112,7 @@ def _momentum(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("momentum", fontsize=10)
     for letter, side, colour, width in zip("AB", _sides(comparison), COLOURS, (3.5, 1.5), strict=True):
         for part, style in zip(PARTS, STYLES, strict=True):
-            curve = side.effects.optimisation.momentum(part)
+            curve = side.profile.optimisation.momentum(part)
             if len(curve):
                 values = over_progress(curve)
                 x = (np.arange(len(values)) + 0.5) / len(values)
@@ -125,7 +125,7 @@ def _momentum(axes: Axes, comparison: Comparison) -> None:
 
 def _decay(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("weight decay over the training\n(logarithm of the shrinking)", fontsize=10)
-    decays = [side.effects.optimisation.decay for side in _sides(comparison)]
+    decays = [side.profile.optimisation.decay for side in _sides(comparison)]
     keys = [(part, kind) for part in PARTS for kind in KIND_NAMES if any((part, kind) in decay for decay in decays)]
     for index, (letter, decay, colour) in enumerate(zip("AB", decays, COLOURS, strict=True)):
         places = np.arange(len(keys)) + (index - 0.5) * 0.4
@@ -181,7 +181,7 @@ def _edges(values: np.ndarray, logarithmic: bool) -> np.ndarray:
 def _input(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("network input: mean and std", fontsize=10)
     for index, (letter, side, colour) in enumerate(zip("AB", _sides(comparison), COLOURS, strict=True)):
-        samples = side.effects.samples
+        samples = side.profile.samples
         if samples is not None:
             places = np.arange(len(samples.mean)) + (index - 0.5) * 0.25
             axes.errorbar(places, samples.mean, yerr=samples.std, fmt="o", color=colour, label=letter, capsize=4, lw=2)
