@@ -77,7 +77,7 @@ def diff(
     if reason:
         click.echo(printable(reason), err=True)
     assumed = assumed_data(recipes[0]) if reason else None
-    pixels = [_pixels(recipe) if assumed is None else _area(assumed.image_size) for recipe in recipes]
+    pixels = [_pixels(recipe) if assumed is None else _area(assumed.size) for recipe in recipes]
     counts = default_counts(*pixels)
     measured = []
     for (name, _), recipe in zip(sides, recipes, strict=True):
@@ -121,7 +121,7 @@ def _no_data_reason(recipes: list[Recipe], no_data: bool) -> str | None:
     if not no_data and found is None:
         return None
     assumed = assumed_data(recipes[0])
-    size = f"{assumed.image_size[0]} x {assumed.image_size[1]}"
+    size = f"{assumed.size[0]} x {assumed.size[1]}"
     skipped = (
         f"reckoning with {assumed.images} images of {size}; left out: training samples (ignored pixels, class shares, "
         "sharpness, mean and std of the input) and the lists of images"

@@ -120,7 +120,7 @@ def test_every_shipped_overlay_is_tried():
 def test_an_overlay_shows_its_own_effect_and_no_other(overlay, city, bases):
     small = not EFFECTS[overlay][0] & {"network"}
     base = bases[small]
-    draws = len(base.effects.draws) if overlay.startswith("augmentation") else 4
+    draws = len(base.profile.draws) if overlay.startswith("augmentation") else 4
     comparison = compare(base, measured(city, f"swap/{overlay}", small=small, draws=draws))
     expected, allowed = EFFECTS[overlay]
     assert expected <= set(families(comparison)[:NEAR_THE_TOP])

@@ -192,12 +192,12 @@ def arguments(city: Path, *settings: str) -> list[str]:
     return ["toy/pspnet50", *(f"--set={setting}" for setting in (f"data.root={city}", *SIXTEEN, *settings))]
 
 
-def test_the_report_names_rule_evidence_and_mend(city, few, one_thread):
+def test_the_report_names_rule_evidence_and_fix(city, few, one_thread):
     result = dl("lint", *arguments(city, "engine.precision=fp16"), *few)
     assert result.exit_code == 1
     assert re.search(r"^precision-unlike-official .*official recipe", result.output, re.MULTILINE)
     assert "engine.precision is fp16, official fp32" in result.output
-    assert "mend  engine.precision: fp32" in result.output
+    assert "fix   engine.precision: fp32" in result.output
 
 
 def test_json_holds_the_measured_numbers(city, few, one_thread):
@@ -257,7 +257,7 @@ def test_rules_are_well_formed():
     for rule in rules:
         assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+|unseeded", rule.id), rule.id
         assert rule.severities == tuple(s for s in SEVERITIES if s in rule.severities), rule.id
-        assert "|" not in rule.measured + rule.mend, rule.id
+        assert "|" not in rule.measured + rule.fix, rule.id
         assert all(re.fullmatch(r"https://github\.com/[^/]+/[^/]+/(issues|pull)/\d+", url) for url in rule.issues)
 
 
