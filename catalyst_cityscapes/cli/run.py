@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     help="With --resume: this key of the recipe may differ from the checkpoint's; may be given more than once.",
 )
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds another run's checkpoints.")
-@click.option("--control", is_flag=True, help="Run the same recipe without Catalyst, on the control arm (semseg_ref).")
+@click.option(
+    "--reference",
+    "--control",
+    "control",
+    is_flag=True,
+    help="Run the same recipe without Catalyst, on the control arm (semseg_ref).",
+)
 @click.option("--show", is_flag=True, help="Print the merged, checked recipe and stop.")
 def run(
     configs: tuple[str, ...],

@@ -31,7 +31,7 @@ def import_smp() -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"model: segmentation_models_pytorch cannot be imported ({error}); install it with "
-            "`pip install 'catalyst-cityscapes[arms]'`"
+            "`pip install 'catalyst-cityscapes[zoo]'`"
         ) from error
 
 

@@ -272,6 +272,10 @@ class Recipe(Section):
     protocol: Annotated[ProtocolSection, Role("protocol", affects="test", resume=True)]
     expected: Annotated[Expected | None, FREE] = None
 
+    def plain(self) -> dict[str, Any]:
+        """The recipe as nested mappings, lists and scalars, as JSON and YAML hold it."""
+        return self.model_dump(mode="json", by_alias=True)
+
     @model_validator(mode="before")
     @classmethod
     def _current_names(cls, content: Any) -> Any:

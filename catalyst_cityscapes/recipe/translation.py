@@ -132,7 +132,7 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
     """
     cfg = _official_candidate(recipe)
     again = official_to_recipe(cfg, recipe.experiment.name, recipe.experiment.logdir)
-    sides = (_plain(recipe), _plain(again))
+    sides = (recipe.plain(), again.plain())
     paths = [path for path, _, _ in differing(*sides) if not control_can_do_without(path, *sides)]
     if paths:
         names = [".".join(path) for path in paths]
@@ -142,10 +142,6 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
             f"{how_to_say_it(paths[0], *sides)}"
         )
     return cfg
-
-
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    return recipe.model_dump(mode="json", by_alias=True)
 
 
 def _official_candidate(recipe: Recipe) -> CfgNode:

@@ -18,7 +18,7 @@ from semseg_ref.base.files import create_folder, replace_atomically
 
 def to_yaml(recipe: Recipe) -> str:
     """A recipe as YAML text, complete: `catalyst-dl run --config` of it is the same recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=120)
+    return yaml.safe_dump(recipe.plain(), sort_keys=False, width=120)
 
 
 def refuse_existing_run(recipe: Recipe, resume: Path | None, overwrite: bool) -> None:

@@ -40,7 +40,7 @@ def training_state(runner: TrainingRun) -> dict[str, Any]:
         "seed": runner.recipe.experiment.seed,
         "catalyst_seed": runner.seed,
         "world_size": runner.engine.num_processes,
-        "recipe": runner.recipe.model_dump(mode="json", by_alias=True),
+        "recipe": runner.recipe.plain(),
         "versions": _versions(runner),
     }
 
@@ -99,7 +99,7 @@ def read_training_state(runner: TrainingRun, path: Path, allowed: tuple[str, ...
     check_integrity(path)
     content = read_checkpoint(path)
     check_training_state(content, path, within_epoch=True)
-    recipe = runner.recipe.model_dump(mode="json", by_alias=True)
+    recipe = runner.recipe.plain()
     notes = check_changes(_complete(content.get("recipe")), recipe, path, allowed)
     notes += _check_processes(content, runner.engine.num_processes, path)
     before, now = content.get("versions", {}), _versions(runner)
@@ -110,7 +110,7 @@ def read_training_state(runner: TrainingRun, path: Path, allowed: tuple[str, ...
 def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
     """A checkpoint's recipe with the keys that it is older than: their defaults are what was done before."""
     try:
-        return None if recipe is None else Recipe.model_validate(recipe).model_dump(mode="json", by_alias=True)
+        return None if recipe is None else Recipe.model_validate(recipe).plain()
     except ValidationError:
         return recipe
 

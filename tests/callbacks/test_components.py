@@ -139,10 +139,7 @@ def test_a_component_trains_resumes_and_serialises(row, toy_city, workdir, basel
 
 @every_component
 def test_a_swap_changes_the_named_node_only(row, toy_city, workdir):
-    plain, swapped = (
-        flat(recipe_of(row, toy_city, workdir, with_overlay).model_dump(mode="json", by_alias=True))
-        for with_overlay in (False, True)
-    )
+    plain, swapped = (flat(recipe_of(row, toy_city, workdir, with_overlay).plain()) for with_overlay in (False, True))
     changed = {key for key in plain.keys() | swapped.keys() if plain.get(key, "absent") != swapped.get(key, "absent")}
     assert changed
     below = tuple(f"{path}." for path in row.changes)

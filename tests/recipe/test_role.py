@@ -9,7 +9,7 @@ from catalyst.callbacks import TimerCallback
 from catalyst_cityscapes import callbacks
 from catalyst_cityscapes.callbacks import Checkpoint, GradientStep, MeanIoU, OneCycle, PolyLR, TrainingMonitor
 from catalyst_cityscapes.lab.ladder.components import differences_of
-from catalyst_cityscapes.lab.ladder.normal_form import canonical, identity
+from catalyst_cityscapes.lab.ladder.normal_form import fingerprint, normal_form
 from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.recipe.key_roles import section_role
 from catalyst_cityscapes.recipe.loading import load_recipe
@@ -84,12 +84,8 @@ def loaded(module: str, *settings: str) -> Recipe:
     return load_recipe([BASE], settings, (module,))
 
 
-def content(recipe: Recipe) -> dict:
-    return recipe.model_dump(mode="json", by_alias=True)
-
-
 def changes(before: Recipe, now: Recipe, *allowed: str) -> list[str]:
-    return check_changes(content(before), content(now), "x.pth", allowed)
+    return check_changes(before.plain(), now.plain(), "x.pth", allowed)
 
 
 # -- what a role is ------------------------------------------------------------------------------------------------
@@ -208,8 +204,8 @@ def test_a_tracker_changes_nothing(mine, before, now):
     assert changes(first, second) == []
     assert recipe_to_official(second) == recipe_to_official(load_recipe([BASE]))
     assert differences_of(first, second, (mine,)).components == ()
-    assert canonical(first, (mine,)) == canonical(second, (mine,))
-    assert identity(second, (mine,)) == identity(load_recipe([BASE]))
+    assert normal_form(first, (mine,)) == normal_form(second, (mine,))
+    assert fingerprint(second, (mine,)) == fingerprint(load_recipe([BASE]))
 
 
 def test_the_arms_of_a_ladder_keep_the_tracker_of_the_first(mine):
@@ -275,7 +271,7 @@ def test_a_schedule_of_ones_own_is_refused_and_a_component(mine):
         recipe_to_official(second)
     (component,) = differences_of(first, second, (mine,)).components
     assert (component.name, component.keys[0]) == ("schedule", "callbacks.mine._target_")
-    assert identity(first) != identity(second, (mine,))
+    assert fingerprint(first) != fingerprint(second, (mine,))
 
 
 def test_a_role_follows_the_arguments(mine):
@@ -308,17 +304,17 @@ def test_the_key_that_a_callback_stands_at_says_nothing(mine):
 
 def test_a_checkpoint_imports_nothing_that_is_not_trusted(mine):
     now = load_recipe([BASE])
-    before = content(now)
+    before = now.plain()
     before["callbacks"]["mine"] = {"_target_": f"{mine}_never.Tracker"}
     with pytest.raises(CheckpointError) as refused:
-        check_changes(before, content(now), "x.pth")
+        check_changes(before, now.plain(), "x.pth")
     assert f"; {mine}_never.Tracker cannot be asked what it affects: --trust {mine}_never allows it" in str(
         refused.value
     )
     for odd in ({"_target_": 3}, {}, 5, [1]):
         before["callbacks"]["mine"] = odd
         with pytest.raises(CheckpointError, match=r"callbacks\.mine"):
-            check_changes(before, content(now), "x.pth")
+            check_changes(before, now.plain(), "x.pth")
 
 
 def test_a_callback_that_is_off_on_both_sides_is_no_difference(mine):

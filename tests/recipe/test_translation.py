@@ -46,7 +46,7 @@ def flat(value: object, path: str = "") -> dict[str, object]:
 
 def differing(left, right) -> set[str]:
     """Dotted paths at which two recipes differ, without those that hold no numbers."""
-    first, second = (flat(recipe.model_dump(mode="json", by_alias=True)) for recipe in (left, right))
+    first, second = (flat(recipe.plain()) for recipe in (left, right))
     paths = {path for path in first.keys() | second.keys() if first.get(path, "absent") != second.get(path, "absent")}
     return {path for path in paths if not path.startswith(NO_NUMBERS)}
 

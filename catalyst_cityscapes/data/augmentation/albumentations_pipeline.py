@@ -49,7 +49,7 @@ def import_albumentations() -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"augmentation: albumentations cannot be imported ({error}); install it with "
-            "`pip install 'catalyst-cityscapes[arms]'` (version 2.0.8)"
+            "`pip install 'catalyst-cityscapes[zoo]'` (version 2.0.8)"
         ) from error
 
 

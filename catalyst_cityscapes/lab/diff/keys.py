@@ -9,7 +9,6 @@ from catalyst.core.callback import CallbackOrder, ISchedulerCallback
 from pydantic import ValidationError
 from torch import nn
 
-from catalyst_cityscapes.lab.ladder.normal_form import plain
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, measure_optimisation
 from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.changes import differing
@@ -41,7 +40,7 @@ class KeyDifference:
 def differing_keys(a: Recipe, b: Recipe) -> list[KeyDifference]:
     """Keys that differ, but for the name and folder of the run; mappings key by key, all else as a whole."""
     names = {("experiment", "name"), ("experiment", "logdir")}
-    return [KeyDifference(*found) for found in differing(plain(a), plain(b)) if found[0] not in names]
+    return [KeyDifference(*found) for found in differing(a.plain(), b.plain()) if found[0] not in names]
 
 
 def topics(key: KeyDifference, *recipes: Recipe) -> frozenset[str]:
@@ -93,7 +92,7 @@ class ShortTrainings:
         return self._unmoved(0, key, key.b) and self._unmoved(1, key, key.a)
 
     def _unmoved(self, side: int, key: KeyDifference, value: Any) -> bool:
-        content = plain(self._recipes[side])
+        content = self._recipes[side].plain()
         node = content
         for name in key.path[:-1]:
             node = node.get(name) if isinstance(node, dict) else None

@@ -62,7 +62,7 @@ def operand_recipe(parts: Sequence[str], settings: Sequence[str] = (), trusted: 
         path = find_config(str(Path(part) / "recipe.yml") if Path(part).is_dir() else part)
         if index == 0 and is_official(read_yaml(path)):
             recipe = official_to_recipe(load_cfg_from_cfg_file(path), path.stem, f"exp/{path.stem}")
-            sources.append(Source(part, recipe.model_dump(mode="json", by_alias=True)))
+            sources.append(Source(part, recipe.plain()))
         else:
             sources += read_with_base(path, part)
     if settings:

@@ -1,6 +1,6 @@
 """What two recipes do differently, as components that can be swapped one by one.
 
-The difference is taken between canonical forms (`normal_form.canonical`), and every differing key belongs to one
+The difference is taken between normal forms (`normal_form`), and every differing key belongs to one
 component, named by the role of the key or callback (`recipe.role`):
 
 | component | keys |
@@ -33,9 +33,8 @@ from typing import Any
 from catalyst_cityscapes.lab.ladder.normal_form import (
     Flat,
     KeyPath,
-    canonical,
     flatten,
-    plain,
+    normal_form,
     unflatten,
 )
 from catalyst_cityscapes.recipe.key_roles import callback_role, section_role
@@ -73,11 +72,11 @@ class Differences:
     """Two recipes, and what is between them.
 
     Attributes:
-        start, goal: canonical forms.
+        start, goal: normal forms.
         components: in the order of the recipe's sections.
         step_order: an order of all augmentation steps of both that agrees with either's; None where there is none, or
             where the order is a value like any other.
-        neutral: keys of the first recipe that its canonical form leaves out.
+        neutral: keys of the first recipe that its normal form leaves out.
         trusted: packages allowed beside the standing list.
     """
 
@@ -128,9 +127,9 @@ def differences_of(first: Recipe, second: Recipe, trusted: Sequence[str] = ()) -
         first, second: checked recipes.
         trusted: packages allowed beside the standing list.
     """
-    start, goal = canonical(first, trusted), canonical(second, trusted)
+    start, goal = normal_form(first, trusted), normal_form(second, trusted)
     order = _common_order(start, goal)
-    unchanged = flatten({**plain(first), "expected": None})  # a published number is that of one recipe
+    unchanged = flatten({**first.plain(), "expected": None})  # a published number is that of one recipe
     neutral = {path: value for path, value in unchanged.items() if path not in start and not _is_null_node(path, value)}
     name_of = _naming(start, goal, order)
     changes: dict[str, Flat] = {}

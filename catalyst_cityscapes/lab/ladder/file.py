@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
 
 from catalyst_cityscapes.lab.ladder.ladder import Ladder, Step
-from catalyst_cityscapes.lab.ladder.normal_form import canonical, differing_keys, present_steps
+from catalyst_cityscapes.lab.ladder.normal_form import differing_keys, normal_form, present_steps
 from catalyst_cityscapes.lab.plan.arms import sources_of
 from catalyst_cityscapes.recipe.loading import (
     Layers,
@@ -200,7 +200,7 @@ def _validated(name: str, content: dict[str, Any]) -> _File:
 
 
 def _check_goal(name: str, composed: Recipe, goal: Recipe, trusted: Sequence[str]) -> None:
-    missing = differing_keys(canonical(composed, trusted), canonical(goal, trusted))
+    missing = differing_keys(normal_form(composed, trusted), normal_form(goal, trusted))
     if missing:
         more = f" and {len(missing) - SHOWN_KEYS} more" if len(missing) > SHOWN_KEYS else ""
         raise InputError(

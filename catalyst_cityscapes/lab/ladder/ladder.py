@@ -1,7 +1,7 @@
 """A ladder: the components between two recipes, and the arms that measure each of them.
 
 Arms: `from` and `to`; `with-X`, the first recipe and X of the second; `without-X`, the second but for X; `path-X`, the
-first and everything up to X in the listed order. Arms whose recipes give the same numbers (`lab.canonical.identity`)
+first and everything up to X in the listed order. Arms whose recipes give the same numbers (`normal_form.fingerprint`)
 are one arm, trained once: the first step of the path is `with-` its component, the last step is `to`, the one before
 it `without-` the last component, and a component that changes no number, alone, is no run at all.
 """
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from catalyst_cityscapes.lab import DESIGNS
 from catalyst_cityscapes.lab.ladder.components import Differences, combinations
-from catalyst_cityscapes.lab.ladder.normal_form import identity
+from catalyst_cityscapes.lab.ladder.normal_form import fingerprint
 from catalyst_cityscapes.lab.plan.plan import NAME, Arm
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError, did_you_mean, printable
@@ -204,7 +204,7 @@ def ladder_arms(ladder: Ladder, designs: Sequence[str] = DESIGNS) -> tuple[tuple
     owner: dict[str, str] = {}
     shared: dict[str, str] = {}
     for arm in sorted(planned, key=_rank):
-        shared[arm] = owner.setdefault(identity(recipes[planned[arm]], ladder.trusted), arm)
+        shared[arm] = owner.setdefault(fingerprint(recipes[planned[arm]], ladder.trusted), arm)
     rungs = tuple(
         Rung(
             step.name,

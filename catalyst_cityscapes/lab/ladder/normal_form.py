@@ -1,7 +1,7 @@
 """One spelling for recipes that train and test the same weights, so that recipes can be compared by what they do.
 
 A recipe can say one thing in several ways: an argument left out or written with its default, a rate of the optimiser
-that the schedule overwrites before the first step, validation that nothing listens to. The canonical form takes these
+that the schedule overwrites before the first step, validation that nothing listens to. The normal form takes these
 apart from what matters. tests/lab/ladder/test_ladder_canonical.py trains both spellings and compares the weights bit by
 bit.
 """
@@ -43,12 +43,7 @@ def unflatten(flat: Flat) -> dict[str, Any]:
     return result
 
 
-def plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as nested mappings, lists and scalars."""
-    return recipe.model_dump(mode="json", by_alias=True)
-
-
-def canonical(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
+def normal_form(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
     """What of a recipe decides the score of a run with a given seed, in one spelling.
 
     Left out: what its role does not count (names and folders, logs, the seed), the number of loader workers (with the
@@ -62,7 +57,7 @@ def canonical(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
         recipe: a checked recipe.
         trusted: packages allowed beside the standing list.
     """
-    content = plain(recipe)
+    content = recipe.plain()
     content["callbacks"] = {name: node for name, node in content["callbacks"].items() if node is not None}
     steps = content["augmentation"].get("steps")
     if isinstance(steps, dict):
@@ -78,9 +73,9 @@ def canonical(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
     return {path: value for path, value in flatten(content).items() if is_counted(path, content)}
 
 
-def identity(recipe: Recipe, trusted: Sequence[str] = ()) -> str:
-    """Digest of the canonical form: equal for recipes whose runs give the same scores; 16 hex digits."""
-    pairs = sorted((".".join(path), _number(value)) for path, value in canonical(recipe, trusted).items())
+def fingerprint(recipe: Recipe, trusted: Sequence[str] = ()) -> str:
+    """Digest of the normal form: equal for recipes whose runs give the same scores; 16 hex digits."""
+    pairs = sorted((".".join(path), _number(value)) for path, value in normal_form(recipe, trusted).items())
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
 
 
@@ -158,6 +153,6 @@ def _number(value: Any) -> Any:
 
 
 def differing_keys(left: Flat, right: Flat) -> list[str]:
-    """Dotted key paths in which two canonical forms differ, sorted."""
+    """Dotted key paths in which two normal forms differ, sorted."""
     missing = object()
     return sorted(".".join(path) for path in {**left, **right} if left.get(path, missing) != right.get(path, missing))

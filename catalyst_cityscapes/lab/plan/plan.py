@@ -151,7 +151,7 @@ def differences(left: Recipe, right: Recipe) -> list[tuple[str, Any, Any]]:
 
 
 def _content(recipe: Recipe) -> dict[str, Any]:
-    content = recipe.model_dump(mode="json", by_alias=True)
+    content = recipe.plain()
     for key in SET_BY_THE_LAB:
         content["experiment"].pop(key)
     return content
@@ -188,7 +188,7 @@ def write_plan(plan: Plan) -> Plan:
             {
                 "name": arm.name,
                 "source": list(arm.source),
-                "recipe": arm.recipe.model_dump(mode="json", by_alias=True),
+                "recipe": arm.recipe.plain(),
             }
             for arm in plan.arms
         ],

@@ -1,11 +1,11 @@
-"""The canonical form of recipes: recipes of one form train the same bits."""
+"""The normal form of recipes: recipes of one form train the same bits."""
 
 from pathlib import Path
 
 import pytest
 
 from catalyst_cityscapes.lab.ladder.components import differences_of
-from catalyst_cityscapes.lab.ladder.normal_form import canonical, differing_keys, identity
+from catalyst_cityscapes.lab.ladder.normal_form import differing_keys, fingerprint, normal_form
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from support.golden.inputs import single_thread
@@ -36,7 +36,7 @@ def test_the_earlier_attempt_in_its_own_and_in_the_canonical_spelling(toy_city: 
     assert (ours["groups"]["head_multiplier"], theirs["groups"]["head_multiplier"]) == (10, 1)
     assert "momentum_cycle" in again.callbacks
     assert "momentum_cycle" not in goal.callbacks
-    assert identity(again, (SMALL_PACKAGE,)) == identity(goal, (SMALL_PACKAGE,))
+    assert fingerprint(again, (SMALL_PACKAGE,)) == fingerprint(goal, (SMALL_PACKAGE,))
     settled = again.model_copy(update={"experiment": again.experiment.model_copy(update={"logdir": "again"})})
     assert_same_checkpoints(trained(goal), trained(settled), WEIGHTS)
 
@@ -46,7 +46,7 @@ def test_values_that_the_schedule_overwrites_change_nothing(toy_city: Path, work
         small(toy_city, "swap/schedule", "swap/momentum", settings=(f"optimizer.lr={lr}", f"optimizer.momentum={m}"))
         for lr, m in ((0.01, 0.9), (0.3, 0.0))
     ]
-    assert identity(recipes[0], (SMALL_PACKAGE,)) == identity(recipes[1], (SMALL_PACKAGE,))
+    assert fingerprint(recipes[0], (SMALL_PACKAGE,)) == fingerprint(recipes[1], (SMALL_PACKAGE,))
     moved = recipes[1].model_copy(update={"experiment": recipes[1].experiment.model_copy(update={"logdir": "other"})})
     assert_same_checkpoints(trained(recipes[0]), trained(moved), WEIGHTS)
 
@@ -59,7 +59,7 @@ def test_idle_validation_changes_nothing(toy_city: Path, workdir: Path) -> None:
         settings=("callbacks.checkpoint.metric=batch_mIoU", "validation.protocol=test"),
         logdir="validated",
     )
-    assert identity(plain, (SMALL_PACKAGE,)) == identity(validated, (SMALL_PACKAGE,))
+    assert fingerprint(plain, (SMALL_PACKAGE,)) == fingerprint(validated, (SMALL_PACKAGE,))
     assert_same_checkpoints(trained(plain), trained(validated), WEIGHTS)
 
 
@@ -67,8 +67,8 @@ def test_each_swap_is_another_recipe_but_those_that_change_no_number() -> None:
     base = load_recipe(["cityscapes/pspnet50"])
     for path in sorted((CONFIGS / "swap").glob("*.yml")):
         other = load_recipe(["cityscapes/pspnet50", f"swap/{path.stem}"])
-        assert (identity(base) == identity(other)) == (path.stem in SAME), path.stem
-        assert bool(differing_keys(canonical(base), canonical(other))) != (path.stem in SAME)
+        assert (fingerprint(base) == fingerprint(other)) == (path.stem in SAME), path.stem
+        assert bool(differing_keys(normal_form(base), normal_form(other))) != (path.stem in SAME)
 
 
 @pytest.mark.parametrize(
@@ -84,20 +84,20 @@ def test_each_swap_is_another_recipe_but_those_that_change_no_number() -> None:
 )
 def test_what_matters_is_kept(settings: tuple[str, ...]) -> None:
     base = load_recipe(["cityscapes/pspnet50"])
-    assert identity(base) != identity(load_recipe(["cityscapes/pspnet50"], settings))
+    assert fingerprint(base) != fingerprint(load_recipe(["cityscapes/pspnet50"], settings))
 
 
 def test_validation_matters_where_it_decides() -> None:
     files = ["cityscapes/pspnet50", "swap/model_selection"]
-    selected = identity(load_recipe(files))
-    assert selected != identity(load_recipe(files, ["validation.every=2"]))
-    assert selected != identity(load_recipe(files, ["validation.protocol=test"]))
-    assert selected == identity(load_recipe([*files, "swap/validation_metric"]))
+    selected = fingerprint(load_recipe(files))
+    assert selected != fingerprint(load_recipe(files, ["validation.every=2"]))
+    assert selected != fingerprint(load_recipe(files, ["validation.protocol=test"]))
+    assert selected == fingerprint(load_recipe([*files, "swap/validation_metric"]))
     by_metric = load_recipe([*files, "swap/validation_metric"], ["callbacks.checkpoint.metric=batch_mIoU"])
-    assert ("callbacks", "batch_mean_iou", "_target_") in canonical(by_metric)
+    assert ("callbacks", "batch_mean_iou", "_target_") in normal_form(by_metric)
 
 
 def test_numbers_are_compared_as_numbers() -> None:
     base = load_recipe(["cityscapes/pspnet50"])
     same = load_recipe(["cityscapes/pspnet50"], ["optimizer.groups.head_multiplier=10.0"])
-    assert identity(base) == identity(same)
+    assert fingerprint(base) == fingerprint(same)

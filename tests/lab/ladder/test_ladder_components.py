@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from catalyst_cityscapes.lab.ladder.components import Differences, combinations, differences_of
-from catalyst_cityscapes.lab.ladder.normal_form import canonical, flatten, unflatten
+from catalyst_cityscapes.lab.ladder.normal_form import flatten, normal_form, unflatten
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
@@ -82,7 +82,7 @@ def assert_swappable(found: Differences) -> None:
     assert found.composed(names(found)) == found.goal
     assert found.composed(()) == found.start
     for chosen in combinations(names(found)):
-        assert canonical(found.recipe(chosen), found.trusted) == found.composed(chosen)
+        assert normal_form(found.recipe(chosen), found.trusted) == found.composed(chosen)
 
 
 def test_every_swap_has_its_row() -> None:
@@ -209,7 +209,7 @@ def test_any_two_pipelines_can_be_taken_apart(seed: int) -> None:
     steps = recipe().augmentation["steps"]
 
     def drawn() -> Recipe:
-        content = recipe().model_dump(mode="json", by_alias=True)
+        content = recipe().plain()
         chosen = [name for name in (*steps, "extra", "more") if draw.random() < 0.6] or ["flip"]
         pool = {**steps, "extra": steps["flip"], "more": steps["flip"]}
         if draw.random() < 0.5:
@@ -223,7 +223,7 @@ def test_any_two_pipelines_can_be_taken_apart(seed: int) -> None:
 
 
 def test_flatten_and_back() -> None:
-    content = recipe("swap/catalyst_2020").model_dump(mode="json", by_alias=True)
+    content = recipe("swap/catalyst_2020").plain()
     assert unflatten(flatten(content)) == content
 
 

@@ -9,7 +9,7 @@ import yaml
 from catalyst_cityscapes.lab.ladder.components import combinations, differences_of
 from catalyst_cityscapes.lab.ladder.file import read_ladder
 from catalyst_cityscapes.lab.ladder.ladder import DESIGNS, Roles, automatic_ladder, check_designs, ladder_arms
-from catalyst_cityscapes.lab.ladder.normal_form import canonical, identity
+from catalyst_cityscapes.lab.ladder.normal_form import fingerprint, normal_form
 from catalyst_cityscapes.lab.plan.arms import check_arms
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
@@ -85,8 +85,8 @@ def test_each_component_of_a_shipped_ladder_changes_its_own_keys_only(name: str)
 def test_all_components_of_the_shipped_ladder_are_the_earlier_attempt() -> None:
     ladder = read_ladder("ladders/semseg-catalyst")
     attempt = load_recipe(["cityscapes/pspnet50", "swap/catalyst_2020"])
-    assert canonical(ladder.compose(ladder.names)) == canonical(attempt)
-    assert identity(ladder.compose(())) == identity(load_recipe(["cityscapes/pspnet50"]))
+    assert normal_form(ladder.compose(ladder.names)) == normal_form(attempt)
+    assert fingerprint(ladder.compose(())) == fingerprint(load_recipe(["cityscapes/pspnet50"]))
 
 
 def test_order_of_the_warp_and_the_base_resolution() -> None:
@@ -106,9 +106,9 @@ def test_every_arm_is_a_combination_and_no_recipe_is_trained_twice(tmp_path: Pat
     arms, roles = ladder_arms(ladder)
     assert [arm.name for arm in arms][:2] == ["from", "to"]
     assert set(roles.arms()) == {arm.name for arm in arms}
-    assert len({identity(arm.recipe) for arm in arms}) == len(arms) == 2 + 3 + 3
-    assert {identity(ladder.compose(names)) for names in combinations(ladder.names)} == {
-        identity(arm.recipe) for arm in arms
+    assert len({fingerprint(arm.recipe) for arm in arms}) == len(arms) == 2 + 3 + 3
+    assert {fingerprint(ladder.compose(names)) for names in combinations(ladder.names)} == {
+        fingerprint(arm.recipe) for arm in arms
     }
     assert [rung.path for rung in roles.rungs] == ["with-head", "without-blur", "to"]
 
@@ -159,8 +159,8 @@ def test_automatic_ladder() -> None:
     base, other = load_recipe(["toy/pspnet50"]), load_recipe(["toy/pspnet50", "swap/catalyst_2020"])
     arms, roles = ladder_arms(automatic_ladder(differences_of(base, other), ["toy/pspnet50"]))
     by_name = {arm.name: arm.recipe for arm in arms}
-    assert identity(by_name["from"]) == identity(base)
-    assert identity(by_name["to"]) == identity(other)
+    assert fingerprint(by_name["from"]) == fingerprint(base)
+    assert fingerprint(by_name["to"]) == fingerprint(other)
     assert len(roles.rungs) == 10
     assert all(len(name) <= 60 for name in by_name)
 
