@@ -19,7 +19,8 @@ from catalyst_cityscapes.runs.folder import to_yaml
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.protocol import MULTI_SCALES, Protocol, named_protocol, official, semseg_ms, semseg_ss, whole
-from support.cities.scoring import SIZE, catalyst_dl
+from support.cities.scoring import SIZE
+from support.command_line import catalyst_dl
 from support.runs.tiny import VAL_IMAGES, recipe_of, train
 
 

@@ -111,6 +111,6 @@ def test_every_package_has_its_place():
 
 
 def test_no_folder_is_crowded():
-    counts = Counter(str(Path(module).parent) for package in ("semseg_ref", "catalyst_cityscapes", "benchmarks", "tests", "tool")
-                     for module in modules(package))  # fmt: skip
+    packages = ("semseg_ref", "catalyst_cityscapes", "benchmarks", "tests", "tool")
+    counts = Counter(str(Path(module).parent) for package in packages for module in modules(package))
     assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}

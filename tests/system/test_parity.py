@@ -16,14 +16,12 @@ from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.iteration_log import read_iteration_log
 from semseg_ref.train import main as control_main
+from support.command_line import catalyst_dl, child_environment, console_command
 from support.golden.inputs import single_thread
 from support.runs.forked_processes import finish, forked_processes
 from support.runs.toy import (
     SMALL,
     assert_same_checkpoints,
-    catalyst_dl,
-    child_environment,
-    console_command,
     remove_checkpoints,
     toy_recipe,
     toy_settings,

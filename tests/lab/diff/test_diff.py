@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.diff.subject import Subject, default_counts, defaul
 from catalyst_cityscapes.recipe.loading import CONFIGS
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import InputError
-from support.runs.toy import catalyst_dl
+from support.command_line import catalyst_dl
 
 BASE = "toy/pspnet50"
 SMALL = ("model._target_=support.networks.small.SmallLogits", "model.classes=19")

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.lab import run as lab_run
 from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.plan.plan import read_plan, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
+from support.command_line import dl
 from support.golden.inputs import single_thread
 from support.runs.labs import ForkedChild, lab_settings, write_made_up_score
 
@@ -29,11 +28,6 @@ components:
 seeds: 2
 notes: a ladder of a test
 """
-
-
-def dl(*arguments: object) -> Result:
-    """Runs `catalyst-dl` in this process; an exception other than an exit is the test's failure."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 The golden files in `tests/goldens` hold numbers that the reference (hszhao/semseg) produced. Only its outputs are
 stored; what it was fed is rebuilt here from a seed. The draws, and the order in which they are made, are therefore part
 of the golden files' format: a changed line here invalidates them.
-
-Import as `from recipes import ...` (pytest puts `tests/` on the path).
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""Trainings of the tiny network on a toy city, for tests of scoring.
-
-Import as `from tiny_runs import ...` (pytest puts `tests/` on the path).
-"""
+"""Trainings of the tiny network on a toy city, for tests of scoring."""
 
 import csv
 from pathlib import Path
