@@ -1,18 +1,15 @@
 """Loss of the main head plus a weighted loss of the auxiliary head."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from catalyst.core.callback import ICriterionCallback
-from catalyst.core.runner import IRunner
+
+from catalyst_cityscapes.losses.supervised import supervised_losses
+from catalyst_cityscapes.train.context import LossCallback, Losses, LossRun
 
 
-def weighted_loss(main: torch.Tensor, aux: torch.Tensor | None, weight: float) -> torch.Tensor:
-    """`main + weight * aux`; only `main` where there is no auxiliary loss (eval mode)."""
-    return main if aux is None else main + weight * aux
-
-
-class AuxLossWeighting(ICriterionCallback):
+class AuxLossWeighting(LossCallback):
     """Computes both heads' losses with the recipe's criterion and keeps image-weighted means for the log.
 
     The means are exact over unequal shards and cost no host sync per batch: sums stay on the device until the
@@ -30,7 +27,7 @@ class AuxLossWeighting(ICriterionCallback):
         """Names of the metrics of a loader."""
         return ("loss", "main_loss", "aux_loss") if is_train else ("loss", "main_loss")
 
-    def on_loader_start(self, runner: IRunner) -> None:
+    def on_loader_start(self, runner: LossRun) -> None:
         """Empties the sums."""
         self._sums = torch.zeros(3, dtype=torch.float64, device=runner.engine.device)
         self._images = 0
@@ -43,22 +40,30 @@ class AuxLossWeighting(ICriterionCallback):
         """Restores `loader_state`."""
         self._sums, self._images = state["sums"], state["images"]
 
-    def on_batch_end(self, runner: IRunner) -> None:
-        """Puts `loss` (with graph) into `batch_metrics` and (main, aux, total) detached into `runner.losses`."""
+    def losses_of(
+        self,
+        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        logits: torch.Tensor,
+        aux_logits: torch.Tensor | None,
+        target: torch.Tensor,
+    ) -> Losses:
+        """See `supervised_losses`."""
+        return supervised_losses(criterion, logits, aux_logits, target, self.weight)
+
+    def on_batch_end(self, runner: LossRun) -> None:
+        """Puts `loss`, with its graph, into `batch_metrics`, and all losses detached into `runner.losses`."""
         batch = runner.batch
         # By `forward` in validation, which is never compiled: its batches have sizes of their own.
         criterion = runner.criterion if runner.is_train_loader else runner.criterion.forward
-        main = criterion(batch["logits"], batch["targets"])
-        aux = None if batch["aux_logits"] is None else criterion(batch["aux_logits"], batch["targets"])
-        loss = weighted_loss(main, aux, self.weight)
-        runner.batch_metrics["loss"] = loss
-        runner.losses = torch.stack(
-            [main.detach(), torch.zeros_like(main) if aux is None else aux.detach(), loss.detach()]
-        )
-        self._sums += runner.losses.double() * runner.batch_size
+        losses = self.losses_of(criterion, batch["logits"], batch["aux_logits"], batch["targets"])
+        runner.batch_metrics["loss"] = losses["loss"]
+        runner.losses = {name: loss.detach() for name, loss in losses.items()}
+        main = runner.losses["main_loss"]
+        parts = [main, runner.losses.get("aux_loss", torch.zeros_like(main)), runner.losses["loss"]]
+        self._sums += torch.stack(parts).double() * runner.batch_size
         self._images += runner.batch_size
 
-    def on_loader_end(self, runner: IRunner) -> None:
+    def on_loader_end(self, runner: LossRun) -> None:
         """Reports means over all ranks' images."""
         images = torch.tensor(self._images, dtype=torch.float64, device=runner.engine.device)
         runner.engine.sum_reduce(self._sums, images)

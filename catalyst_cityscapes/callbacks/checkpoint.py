@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from catalyst.core.callback import CallbackOrder, ICheckpointCallback
-from catalyst.core.runner import IRunner
+from catalyst.core.callback import ICheckpointCallback
 from torch import distributed
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
@@ -22,13 +21,14 @@ from catalyst_cityscapes.runs.checkpoints import (
     within_name,
 )
 from catalyst_cityscapes.runs.disk_space import check_space, require_space
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from catalyst_cityscapes.train.preemption import NOTHING, SAVE, STOP
 from catalyst_cityscapes.train.resume import process_state
 from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
 from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, did_you_mean
 
 
-class Checkpoint(ICheckpointCallback):
+class Checkpoint(PlacedCallback, ICheckpointCallback):
     """Writes `model/train_epoch_N.pth` (official format plus the training state) and the links `last.pth` and
     `best.pth`; between two of them, every so many minutes or when a signal asks for it, one
     `within_epoch_N_batch_B.pth`.
@@ -48,6 +48,8 @@ class Checkpoint(ICheckpointCallback):
         every_minutes: longest time without a checkpoint, > 0; None: only whole epochs, and when a signal asks.
     """
 
+    place = Place.CHECKPOINT
+
     def __init__(
         self,
         save_every: int = 1,
@@ -59,7 +61,6 @@ class Checkpoint(ICheckpointCallback):
         every_minutes: float | None = None,
     ) -> None:
         super().__init__()
-        self.order = CallbackOrder.Scheduler + 10
         if select not in ("last", "best"):
             raise OptionError(f"select: '{select}' is neither 'last' nor 'best'")
         if select == "best" and metric is None:
@@ -88,7 +89,7 @@ class Checkpoint(ICheckpointCallback):
         """How many files there can be, with the one that is being written."""
         return self.keep + 1 + (self.metric is not None) + (self.every_minutes is not None)
 
-    def check_before_run(self, runner: IRunner) -> None:
+    def check_before_run(self, runner: TrainingRun) -> None:
         """Asks for the disk space of all files before anything is written.
 
         Raises:
@@ -103,7 +104,7 @@ class Checkpoint(ICheckpointCallback):
             )
         require_space(runner.logdir / "model", runner.checkpoint_bytes, self.files_at_once)
 
-    def on_experiment_start(self, runner: IRunner) -> None:
+    def on_experiment_start(self, runner: TrainingRun) -> None:
         """Starts the clock; puts links right that a crash kept from being made."""
         self._saved_at = time.monotonic()
         source = runner.resume
@@ -114,7 +115,7 @@ class Checkpoint(ICheckpointCallback):
             if self.best_epoch == runner.epoch_step:
                 link_atomically(source, BEST)
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: TrainingRun) -> None:
         """Saves between two optimiser steps, or during validation, where any process wants it."""
         if runner.is_train_loader and not runner.optimizer_stepped:
             return
@@ -128,17 +129,17 @@ class Checkpoint(ICheckpointCallback):
         if asked == STOP:
             raise self._preempted(runner, path)
 
-    def _wish(self, runner: IRunner) -> int:
+    def _wish(self, runner: TrainingRun) -> int:
         if runner.signals.received is not None:
             return STOP
         due = self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
         return SAVE if due and runner.engine.is_main_process else NOTHING
 
-    def _preempted(self, runner: IRunner, path: Path) -> PreemptedError:
+    def _preempted(self, runner: TrainingRun, path: Path) -> PreemptedError:
         reason = runner.signals.received or "a signal to another process"
         return PreemptedError(f"stopped by {reason}; saved {path}; go on with --resume auto")
 
-    def on_epoch_end(self, runner: IRunner) -> None:
+    def on_epoch_end(self, runner: TrainingRun) -> None:
         """Saves, links, prunes; all ranks wait for the main one."""
         improved = self._improved(runner)
         due = runner.epoch_step % self.save_every == 0 or runner.epoch_step == runner.num_epochs
@@ -153,7 +154,7 @@ class Checkpoint(ICheckpointCallback):
         if asked == STOP and due and runner.epoch_step < runner.num_epochs and not runner.need_early_stop:
             raise self._preempted(runner, runner.logdir / "model" / LAST)
 
-    def _improved(self, runner: IRunner) -> bool:
+    def _improved(self, runner: TrainingRun) -> bool:
         if self.metric is None or self.loader not in runner.epoch_metrics:
             return False
         metrics = runner.epoch_metrics[self.loader]
@@ -169,7 +170,7 @@ class Checkpoint(ICheckpointCallback):
         self.best, self.best_epoch = score, runner.epoch_step
         return True
 
-    def _save(self, runner: IRunner, improved: bool, due: bool) -> None:
+    def _save(self, runner: TrainingRun, improved: bool, due: bool) -> None:
         folder = runner.logdir / "model"
         path = folder / f"train_epoch_{runner.epoch_step}.pth"
         self._write(runner, path, runner.state_dict())
@@ -186,7 +187,7 @@ class Checkpoint(ICheckpointCallback):
         for epoch in sorted(files)[: -self.keep]:
             files[epoch].unlink()
 
-    def _save_within(self, runner: IRunner) -> Path:
+    def _save_within(self, runner: TrainingRun) -> Path:
         """All processes give their part, the main one writes; returns the file's path."""
         runner.prepare_checkpoint()
         batches = runner.iteration + 1 if runner.is_train_loader else runner.train_batches
@@ -206,7 +207,7 @@ class Checkpoint(ICheckpointCallback):
             distributed.barrier()
         return path
 
-    def _write(self, runner: IRunner, path: Path, state: dict[str, Any]) -> None:
+    def _write(self, runner: TrainingRun, path: Path, state: dict[str, Any]) -> None:
         state = {**state, "state_dict": official_state_dict(runner.network)}
         try:
             check_space(path.parent, runner.checkpoint_bytes)

@@ -2,21 +2,21 @@
 
 import json
 
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
-
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from catalyst_cityscapes.train.determinism import ledger, undeterministic_operations
 from semseg_ref.base.files import replace_atomically
 
 
-class DeterminismLedger(Callback):
+class DeterminismLedger(PlacedCallback):
     """Writes the ledger after the first training step of each start; changes no number, costs a step of two images."""
 
+    place = Place.DISPLAY
+
     def __init__(self) -> None:
-        super().__init__(order=CallbackOrder.External)
+        super().__init__()
         self._is_written = False
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: TrainingRun) -> None:
         """Looks once."""
         if self._is_written or not runner.is_train_loader:
             return

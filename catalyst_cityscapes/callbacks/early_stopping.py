@@ -3,14 +3,12 @@
 import math
 from typing import Any
 
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
-
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(PlacedCallback):
     """Ends the experiment after `patience` epochs without improvement. Not part of the reference recipe.
 
     The metrics are summed over ranks before they are compared, so that all ranks stop together.
@@ -22,6 +20,8 @@ class EarlyStopping(Callback):
         min_delta: smallest change that counts, >= 0.
     """
 
+    place = Place.STOPPING
+
     def __init__(
         self,
         metric: str = "mIoU",
@@ -30,7 +30,7 @@ class EarlyStopping(Callback):
         minimize: bool = False,
         min_delta: float = 0.0,
     ) -> None:
-        super().__init__(order=CallbackOrder.Scheduler + 5)
+        super().__init__()
         if patience < 1:
             raise OptionError(f"patience: {patience} is not >= 1")
         self.metric, self.loader, self.patience = metric, loader, patience
@@ -46,15 +46,15 @@ class EarlyStopping(Callback):
         """Restores `state_dict`."""
         self.best, self.bad_epochs = state["best"], state["bad_epochs"]
 
-    def check_before_run(self, runner: IRunner) -> None:
+    def check_before_run(self, runner: TrainingRun) -> None:
         """Raises OptionError when nothing will report the metric."""
         check_metric(runner, "callbacks.early_stopping", self.metric, self.loader)
 
-    def on_experiment_start(self, runner: IRunner) -> None:
+    def on_experiment_start(self, runner: TrainingRun) -> None:
         """Stops a resumed run that had stopped already."""
         runner.need_early_stop = self.bad_epochs >= self.patience
 
-    def on_epoch_end(self, runner: IRunner) -> None:
+    def on_epoch_end(self, runner: TrainingRun) -> None:
         """Compares and counts."""
         metrics = runner.epoch_metrics.get(self.loader)
         if metrics is None:

@@ -3,25 +3,22 @@
 import csv
 import os
 
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
-
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
 from semseg_ref.base.iteration_log import append_rows, sync_file
 
 COLUMNS = ("epoch", "loader", "metric", "value")
 
 
-class EpochLogging(Callback):
+class EpochLogging(PlacedCallback):
     """Appends (epoch, loader, metric, value) rows; long form, so that a metric that appears later shifts no column.
 
     A callback and not a Catalyst logger, because the rows of an epoch must be on disk before its checkpoint is.
     """
 
-    def __init__(self) -> None:
-        super().__init__(order=CallbackOrder.Scheduler + 2)
+    place = Place.EPOCH_LOG
 
-    def on_experiment_start(self, runner: IRunner) -> None:
+    def on_experiment_start(self, runner: TrainingRun) -> None:
         """Opens the file; a resumed run keeps the rows of finished epochs."""
         if not runner.engine.is_main_process:
             return
@@ -35,7 +32,7 @@ class EpochLogging(Callback):
             csv.writer(file).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= runner.epoch_step)])
         os.replace(temporary, self.path)
 
-    def on_epoch_end(self, runner: IRunner) -> None:
+    def on_epoch_end(self, runner: TrainingRun) -> None:
         """Writes the epoch's rows."""
         if not runner.engine.is_main_process:
             return
@@ -48,7 +45,7 @@ class EpochLogging(Callback):
         ]
         append_rows(self.path, COLUMNS, rows)
 
-    def prepare_checkpoint(self, runner: IRunner) -> None:
+    def prepare_checkpoint(self, runner: TrainingRun) -> None:
         """Puts the rows on the disk before the checkpoint is."""
         if runner.engine.is_main_process:
             sync_file(self.path)

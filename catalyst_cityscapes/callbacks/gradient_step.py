@@ -1,13 +1,12 @@
 """Backward and optimiser step, with gradient accumulation and clipping that work."""
 
-from catalyst.core.callback import Callback, CallbackOrder, IBackwardCallback, IOptimizerCallback
-from catalyst.core.runner import IRunner
 from torch.nn.utils import clip_grad_norm_
 
+from catalyst_cityscapes.train.context import StepCallback, TrainingRun
 from semseg_ref.base.errors import OptionError
 
 
-class GradientStep(IBackwardCallback, IOptimizerCallback):
+class GradientStep(StepCallback):
     """`backward` on every batch, `step` and `zero_grad` on every `accumulation_steps`-th.
 
     Stock Catalyst does not divide the loss by the number of accumulated batches and lets a rest leak into the next
@@ -20,17 +19,17 @@ class GradientStep(IBackwardCallback, IOptimizerCallback):
     """
 
     def __init__(self, accumulation_steps: int = 1, clip_norm: float | None = None) -> None:
-        Callback.__init__(self, CallbackOrder.Optimizer)  # both interfaces fix an order of their own
+        super().__init__()
         if accumulation_steps < 1:
             raise OptionError(f"accumulation_steps: {accumulation_steps} is not >= 1")
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
         self._has_gradients = False
 
-    def on_experiment_start(self, runner: IRunner) -> None:
+    def on_experiment_start(self, runner: TrainingRun) -> None:
         """Tells the runner how many optimiser steps an epoch has, for the schedules."""
         runner.steps_per_epoch = -(-runner.train_batches // self.accumulation_steps)
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: TrainingRun) -> None:
         """Backward, and a step where the group is complete; a batch that is left out gives no gradient."""
         if not runner.is_train_loader:
             return

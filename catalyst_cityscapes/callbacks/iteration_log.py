@@ -1,15 +1,14 @@
 """`iterations.csv`: the rates used and the losses of every step, without a host sync per step."""
 
 import torch
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import OptionError
 from semseg_ref.base.iteration_log import IterationLog, IterationRecord
 
 
-class IterationLogging(Callback):
+class IterationLogging(PlacedCallback):
     """Keeps the losses on the device and writes them every `every` steps and at the end of the loader.
 
     Rates are read before the step, so they are the ones it used. Losses are averaged over ranks, weighted by images.
@@ -18,13 +17,15 @@ class IterationLogging(Callback):
         every: steps between writes, >= 1.
     """
 
+    place = Place.STEP_LOG
+
     def __init__(self, every: int = 50) -> None:
-        super().__init__(order=CallbackOrder.Scheduler + 1)
+        super().__init__()
         if every < 1:
             raise OptionError(f"every: {every} is not >= 1")
         self.every = every
 
-    def on_experiment_start(self, runner: IRunner) -> None:
+    def on_experiment_start(self, runner: TrainingRun) -> None:
         """Opens the file; a resumed run keeps the rows of the steps that its checkpoint has behind it."""
         self._pending: list[tuple[int, int, float, float]] = []
         self._losses: list[torch.Tensor] = []
@@ -32,35 +33,37 @@ class IterationLogging(Callback):
             done = runner.epoch_step * runner.train_batches + runner.batches_done
             self._log = IterationLog(runner.logdir / "iterations.csv", done)
 
-    def on_batch_start(self, runner: IRunner) -> None:
+    def on_batch_start(self, runner: TrainingRun) -> None:
         """Notes the rates that this step will use."""
         if runner.is_train_loader:
             groups = runner.optimizer.param_groups
             iteration = (runner.epoch_step - 1) * runner.train_batches + runner.iteration
             self._pending.append((iteration, runner.epoch_step - 1, groups[0]["lr"], groups[-1]["lr"]))
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: TrainingRun) -> None:
         """Notes the step's losses."""
         if not runner.is_train_loader:
             return
-        weighted = runner.losses * runner.batch_size if runner.engine.num_processes > 1 else runner.losses
+        main = runner.losses["main_loss"]
+        losses = torch.stack([main, runner.losses.get("aux_loss", torch.zeros_like(main)), runner.losses["loss"]])
+        weighted = losses * runner.batch_size if runner.engine.num_processes > 1 else losses
         self._losses.append(torch.cat([weighted, weighted.new_full((1,), runner.batch_size)]))  # filled on the device
         if len(self._losses) == self.every:
             self._flush(runner)
 
-    def prepare_checkpoint(self, runner: IRunner) -> None:
+    def prepare_checkpoint(self, runner: TrainingRun) -> None:
         """Writes the rest, so that the steps of a checkpoint are on the disk before it is."""
         if self._losses:
             self._flush(runner)
         if runner.engine.is_main_process:
             self._log.sync()
 
-    def on_loader_end(self, runner: IRunner) -> None:
+    def on_loader_end(self, runner: TrainingRun) -> None:
         """Writes the rest."""
         if self._losses:
             self._flush(runner)
 
-    def _flush(self, runner: IRunner) -> None:
+    def _flush(self, runner: TrainingRun) -> None:
         table = torch.stack(self._losses)
         runner.engine.sum_reduce(table)
         losses = table[:, :3] / table[:, 3:] if runner.engine.num_processes > 1 else table[:, :3]

@@ -2,8 +2,8 @@
 
 import torch
 from catalyst.core.callback import IMetricCallback
-from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.train.context import MetricRun, Place, PlacedCallback
 from semseg_ref.catalog import load_names
 from semseg_ref.metric import areas_from_matrix, scores_from_areas
 
@@ -45,7 +45,7 @@ def prediction_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return batch["prediction"] if "prediction" in batch else batch["logits"].detach().argmax(1)
 
 
-class MeanIoU(IMetricCallback):
+class MeanIoU(PlacedCallback, IMetricCallback):
     """Data-set level scores: areas are summed over the loader and over all ranks before any ratio is taken.
 
     As in the reference, the means run over all K classes; a class that never occurs counts as 0. Nothing leaves the
@@ -57,6 +57,8 @@ class MeanIoU(IMetricCallback):
         names: class names file, one a line; adds one `iou/NAME` per class on validation loaders.
     """
 
+    place = Place.LOSS
+
     def __init__(self, classes: int, ignore_index: int = 255, names: str | None = None) -> None:
         super().__init__()
         self.classes, self.ignore_index = classes, ignore_index
@@ -67,7 +69,7 @@ class MeanIoU(IMetricCallback):
         per_class = () if is_train or self.names is None else tuple(f"iou/{name}" for name in self.names)
         return ("mIoU", "mAcc", "allAcc", *per_class)
 
-    def on_loader_start(self, runner: IRunner) -> None:
+    def on_loader_start(self, runner: MetricRun) -> None:
         """Empties the matrix."""
         self.matrix = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=runner.engine.device)
 
@@ -79,12 +81,12 @@ class MeanIoU(IMetricCallback):
         """Restores `loader_state`."""
         self.matrix = state["matrix"]
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: MetricRun) -> None:
         """Adds the batch's arg-max map."""
         prediction = prediction_of(runner.batch)
         self.matrix += count_confusion(prediction, runner.batch["targets"], self.classes, self.ignore_index)
 
-    def on_loader_end(self, runner: IRunner) -> None:
+    def on_loader_end(self, runner: MetricRun) -> None:
         """Sums over ranks and reports."""
         runner.engine.sum_reduce(self.matrix)
         scores = scores_from_areas(*areas_from_matrix(self.matrix.cpu().numpy()))
@@ -94,7 +96,7 @@ class MeanIoU(IMetricCallback):
             runner.loader_metrics.update({f"iou/{name}": float(iou) for name, iou in pairs})
 
 
-class BatchMeanIoU(IMetricCallback):
+class BatchMeanIoU(PlacedCallback, IMetricCallback):
     """The earlier attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class
     scores 1.
 
@@ -105,6 +107,8 @@ class BatchMeanIoU(IMetricCallback):
         ignore_index: label that does not count.
     """
 
+    place = Place.LOSS
+
     def __init__(self, classes: int, ignore_index: int = 255) -> None:
         super().__init__()
         self.classes, self.ignore_index = classes, ignore_index
@@ -113,7 +117,7 @@ class BatchMeanIoU(IMetricCallback):
         """Names of the metrics of a loader."""
         return ("batch_mIoU",)
 
-    def on_loader_start(self, runner: IRunner) -> None:
+    def on_loader_start(self, runner: MetricRun) -> None:
         """Empties the sum."""
         self._sum = torch.zeros(2, dtype=torch.float64, device=runner.engine.device)
 
@@ -125,7 +129,7 @@ class BatchMeanIoU(IMetricCallback):
         """Restores `loader_state`."""
         self._sum = state["sum"]
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: MetricRun) -> None:
         """Adds this batch's own mean IoU."""
         prediction = prediction_of(runner.batch)
         matrix = count_confusion(prediction, runner.batch["targets"], self.classes, self.ignore_index).double()
@@ -134,7 +138,7 @@ class BatchMeanIoU(IMetricCallback):
         self._sum[0] += ((intersection + 1e-7) / (union + 1e-7)).mean()
         self._sum[1] += 1
 
-    def on_loader_end(self, runner: IRunner) -> None:
+    def on_loader_end(self, runner: MetricRun) -> None:
         """Reports `batch_mIoU`."""
         runner.engine.sum_reduce(self._sum)
         runner.loader_metrics["batch_mIoU"] = float(self._sum[0] / self._sum[1])

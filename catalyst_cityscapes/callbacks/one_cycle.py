@@ -1,26 +1,13 @@
 """The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
 
 from catalyst.core.callback import ISchedulerCallback
-from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.schedules.one_cycle import one_cycle
+from catalyst_cityscapes.train.context import Place, PlacedCallback, ScheduleRun
 from semseg_ref.base.errors import OptionError
 
 
-def one_cycle(position: float, warmup: float, total: float, values: tuple[float, float, float]) -> float:
-    """Piecewise linear: from the first value to the second over `warmup`, then to the third at `total`.
-
-    Args:
-        position, warmup, total: in steps; the position is clipped to [0, total].
-        values: at 0, at `warmup`, and at `total`.
-    """
-    start, middle, end = values
-    position = min(max(position, 0.0), total)
-    if position < warmup:
-        return start + (middle - start) * position / warmup
-    return middle + (end - middle) * (position - warmup) / max(total - warmup, 1e-12)
-
-
-class OneCycle(ISchedulerCallback):
+class OneCycle(PlacedCallback, ISchedulerCallback):
     """Catalyst 20.06's OneCycleLRWithWarmup as the earlier attempt configured it, stepped after every batch.
 
     There it overwrote every group's rate with one value, so that the heads never got their ten-fold rate, drove the
@@ -34,6 +21,8 @@ class OneCycle(ISchedulerCallback):
         same_rate_for_all_groups: ignores the groups' multipliers, as there.
         epochs_ahead: 1 reproduces the off-by-one of versions up to 20.06; 0 is the intended schedule.
     """
+
+    place = Place.RATES
 
     def __init__(
         self,
@@ -51,7 +40,7 @@ class OneCycle(ISchedulerCallback):
         self.warmup_epochs, self.epochs_ahead = warmup_epochs, epochs_ahead
         self.same_rate_for_all_groups = same_rate_for_all_groups
 
-    def _write(self, runner: IRunner, position: float) -> None:
+    def _write(self, runner: ScheduleRun, position: float) -> None:
         total = runner.num_epochs * runner.steps_per_epoch
         warmup = min(self.warmup_epochs, runner.num_epochs / 10) * runner.steps_per_epoch
         for group in runner.optimizer.param_groups:
@@ -61,12 +50,12 @@ class OneCycle(ISchedulerCallback):
             if self.momentum is not None:
                 group["momentum"] = one_cycle(position, warmup, total, self.momentum)
 
-    def on_experiment_start(self, runner: IRunner) -> None:
+    def on_experiment_start(self, runner: ScheduleRun) -> None:
         """Writes the start values, unless the optimiser was resumed."""
         if runner.epoch_step == 0:
             self._write(runner, 0)
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: ScheduleRun) -> None:
         """Writes the values of the next step."""
         if runner.is_train_loader and runner.optimizer_stepped:
             self._write(runner, runner.optimizer_steps + self.epochs_ahead * runner.steps_per_epoch)

@@ -1,13 +1,13 @@
 """Poly learning rate, written after each optimiser step as the reference does."""
 
 from catalyst.core.callback import ISchedulerCallback
-from catalyst.core.runner import IRunner
 
+from catalyst_cityscapes.schedules.poly import poly_learning_rate
+from catalyst_cityscapes.train.context import Place, PlacedCallback, ScheduleRun
 from semseg_ref.optimizer import set_learning_rate
-from semseg_ref.schedule import poly_learning_rate
 
 
-class PolyLR(ISchedulerCallback):
+class PolyLR(PlacedCallback, ISchedulerCallback):
     """After step k (counted from 1 over the whole training) writes `base_lr * (1 - k / max_iter) ** power`.
 
     Each group gets that times its own multiplier. The first step uses the undecayed rate, and the last written
@@ -19,11 +19,13 @@ class PolyLR(ISchedulerCallback):
         power: 0.9 in the reference.
     """
 
+    place = Place.RATES
+
     def __init__(self, base_lr: float, power: float = 0.9) -> None:
         super().__init__()
         self.base_lr, self.power = base_lr, power
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: ScheduleRun) -> None:
         """Writes the rate of the next step."""
         if runner.is_train_loader and runner.optimizer_stepped:
             max_iter = runner.num_epochs * runner.steps_per_epoch

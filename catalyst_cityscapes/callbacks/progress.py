@@ -3,27 +3,28 @@
 import sys
 import time
 
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
 from tqdm import tqdm
 
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.errors import OptionError
 
 
-class Progress(Callback):
+class Progress(PlacedCallback):
     """A bar on a terminal, plain lines elsewhere; the loss is read from the device only every `every` steps.
 
     Args:
         every: steps between updates, >= 1.
     """
 
+    place = Place.DISPLAY
+
     def __init__(self, every: int = 10) -> None:
-        super().__init__(order=CallbackOrder.External)
+        super().__init__()
         if every < 1:
             raise OptionError(f"every: {every} is not >= 1")
         self.every = every
 
-    def on_loader_start(self, runner: IRunner) -> None:
+    def on_loader_start(self, runner: TrainingRun) -> None:
         """Starts the bar and the clock."""
         self._start, self._first = time.time(), runner.iteration + 1
         self._bar = None
@@ -31,7 +32,7 @@ class Progress(Callback):
             title = f"{runner.loader_key} {runner.epoch_step}/{runner.num_epochs}"
             self._bar = tqdm(total=runner.loader_batch_len, initial=self._first, desc=title, leave=False)
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: TrainingRun) -> None:
         """Every so many steps, shows loss, rate and speed."""
         done = runner.iteration + 1
         if not runner.engine.is_main_process or (done % self.every and done != runner.loader_batch_len):
@@ -49,12 +50,12 @@ class Progress(Callback):
             flush=True,
         )
 
-    def on_loader_end(self, runner: IRunner) -> None:
+    def on_loader_end(self, runner: TrainingRun) -> None:
         """Closes the bar."""
         if self._bar is not None:
             self._bar.close()
 
-    def on_epoch_end(self, runner: IRunner) -> None:
+    def on_epoch_end(self, runner: TrainingRun) -> None:
         """One line an epoch."""
         if not runner.engine.is_main_process:
             return
@@ -65,7 +66,7 @@ class Progress(Callback):
                 parts.append(f"{loader}: {' '.join(shown)}")
         print(f"epoch {runner.epoch_step}/{runner.num_epochs} | {' | '.join(parts)}", flush=True)
 
-    def on_exception(self, runner: IRunner) -> None:
+    def on_exception(self, runner: TrainingRun) -> None:
         """Leaves the terminal clean."""
         if getattr(self, "_bar", None) is not None:
             self._bar.close()

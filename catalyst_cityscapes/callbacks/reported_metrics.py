@@ -1,14 +1,13 @@
 """Which metrics a run will report, known before it starts: a wrong name should not cost the first epoch."""
 
-from typing import Any
-
+from catalyst_cityscapes.train.context import TrainingRun
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 OWN_PACKAGE = "catalyst_cityscapes."
 LOADERS = ("train", "valid")
 
 
-def check_metric(runner: Any, place: str, metric: str, loader: str) -> None:
+def check_metric(runner: TrainingRun, place: str, metric: str, loader: str) -> None:
     """Raises OptionError when no callback of a run will report a metric; silent where that cannot be known.
 
     That is where a callback of another package takes part: it may report anything.

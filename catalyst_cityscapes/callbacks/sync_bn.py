@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
 from torch import nn
 
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 BACKENDS = ("torch", "apex")
@@ -35,7 +34,7 @@ def convert_sync_bn(model: nn.Module, backend: str = "torch") -> nn.Module:
     return convert_syncbn_model(model)
 
 
-class SyncBNConversion(Callback):
+class SyncBNConversion(PlacedCallback):
     """Converts the network before it is wrapped for DDP; does nothing in one process or on CPUs.
 
     The reference turns it off with one GPU too; torch's SyncBatchNorm runs on GPUs only.
@@ -44,13 +43,15 @@ class SyncBNConversion(Callback):
         backend: `torch` or `apex`.
     """
 
+    place = Place.NETWORK
+
     def __init__(self, backend: Literal["torch", "apex"] = "torch") -> None:
-        super().__init__(order=CallbackOrder.Internal)
+        super().__init__()
         if backend not in BACKENDS:
             raise OptionError(f"backend: unknown backend '{backend}'{did_you_mean(str(backend), BACKENDS)}")
         self.backend = backend
 
-    def convert_model(self, model: nn.Module, runner: IRunner) -> nn.Module:
+    def convert_model(self, model: nn.Module, runner: TrainingRun) -> nn.Module:
         """Called by the runner on the bare network."""
         if runner.engine.num_processes == 1 or runner.engine.device.type != "cuda":
             return model

@@ -5,13 +5,12 @@ from collections import deque
 from typing import Literal
 
 import torch
-from catalyst.core.callback import Callback, CallbackOrder
-from catalyst.core.runner import IRunner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
 from catalyst_cityscapes.runs.checkpoints import newest_intact, resumable
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import DivergedError, OptionError
 
@@ -37,7 +36,7 @@ def dead_channels(network: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (dead, len(layers[name])) for name, dead in zip(layers, counts, strict=True) if dead}
 
 
-def batch_files(runner: IRunner, step: int) -> list[str]:
+def batch_files(runner: TrainingRun, step: int) -> list[str]:
     """Image files of this process's batch at a step of the epoch, counted from 0."""
     loader = runner.train_loader
     indices = loader.sampler.order[step * loader.batch_size : (step + 1) * loader.batch_size]
@@ -46,7 +45,7 @@ def batch_files(runner: IRunner, step: int) -> list[str]:
     return [f"sample {index}" if files is None else files[index][0] for index in indices]
 
 
-class Watch(Callback):
+class Watch(PlacedCallback):
     """Stops a training whose loss is no number, and warns, once each, of what is likely a mistake.
 
     It changes no number. Losses stay on the device and are looked at every `every` steps, at the end of the epoch, and
@@ -60,8 +59,10 @@ class Watch(Callback):
         spike_factor: a loss of so many times the median of the last steps is warned of; > 1.
     """
 
+    place = Place.MONITOR
+
     def __init__(self, every: int = 50, on_nan: Literal["stop", "skip"] = "stop", spike_factor: float = 10.0) -> None:
-        super().__init__(order=CallbackOrder.Metric + 5)
+        super().__init__()
         if every < 1:
             raise OptionError(f"every: {every} is not >= 1")
         if on_nan not in ("stop", "skip"):
@@ -73,22 +74,22 @@ class Watch(Callback):
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._first, self._rows = 0, []
 
-    def on_loader_start(self, runner: IRunner) -> None:
+    def on_loader_start(self, runner: TrainingRun) -> None:
         """Starts a new list of losses; in validation the last training step stays known."""
         if runner.is_train_loader:
             self._first, self._rows = runner.iteration + 1, []
         self._buffers = list(runner.network.buffers()) if runner.is_train_loader else []
 
-    def on_batch_start(self, runner: IRunner) -> None:
+    def on_batch_start(self, runner: TrainingRun) -> None:
         """Keeps the batch statistics, where a batch may be left out."""
         if runner.is_train_loader and self.on_nan == "skip":
             self._kept = [buffer.clone() for buffer in self._buffers]
 
-    def on_batch_end(self, runner: IRunner) -> None:
+    def on_batch_end(self, runner: TrainingRun) -> None:
         """Notes the loss, and whether any pixel has a label."""
         if not runner.is_train_loader:
             return
-        loss = runner.losses[2]
+        loss = runner.losses["loss"]
         labelled = (runner.batch["targets"] != runner.recipe.data.ignore_index).any()
         bad = ~torch.isfinite(loss) & labelled
         if self.on_nan == "skip":
@@ -97,7 +98,7 @@ class Watch(Callback):
         if len(self._rows) == self.every:
             self._look(runner)
 
-    def _skip_if_bad(self, runner: IRunner, bad: torch.Tensor) -> None:
+    def _skip_if_bad(self, runner: TrainingRun, bad: torch.Tensor) -> None:
         count = bad.double()
         runner.engine.sum_reduce(count)
         runner.skip_batch = bool(count)
@@ -105,7 +106,7 @@ class Watch(Callback):
             for buffer, kept in zip(self._buffers, self._kept, strict=True):
                 buffer.copy_(kept)
 
-    def prepare_checkpoint(self, runner: IRunner) -> None:
+    def prepare_checkpoint(self, runner: TrainingRun) -> None:
         """Looks at the losses and the weights before they are written."""
         self._look(runner)
         tensors = [t for t in runner.network.state_dict().values() if t.is_floating_point()]
@@ -114,7 +115,7 @@ class Watch(Callback):
         if bool(bad):
             self._stop(runner, self._first - 1, "the weights or batch statistics hold values that are no numbers")
 
-    def on_loader_end(self, runner: IRunner) -> None:
+    def on_loader_end(self, runner: TrainingRun) -> None:
         """Looks at the rest of the losses, the batch norm layers and the classes."""
         if not runner.is_train_loader:
             return
@@ -130,7 +131,7 @@ class Watch(Callback):
             if missing:
                 self._warn("classes", runner, f"no training label of class {', '.join(shown)} in the whole epoch")
 
-    def _look(self, runner: IRunner) -> None:
+    def _look(self, runner: TrainingRun) -> None:
         if not self._rows:
             return
         table = torch.stack(self._rows)
@@ -148,7 +149,7 @@ class Watch(Callback):
             else:
                 self._watch_spike(runner, step, loss)
 
-    def _watch_spike(self, runner: IRunner, step: int, loss: float) -> None:
+    def _watch_spike(self, runner: TrainingRun, step: int, loss: float) -> None:
         if len(self._recent) >= ENOUGH and "spike" not in self._warned:
             median = statistics.median(self._recent)
             if loss > self.spike_factor * median:
@@ -157,16 +158,16 @@ class Watch(Callback):
         self._recent.append(loss)
 
     @staticmethod
-    def _files(runner: IRunner, step: int) -> str:
+    def _files(runner: TrainingRun, step: int) -> str:
         return ", ".join(batch_files(runner, step))
 
-    def _warn(self, kind: str, runner: IRunner, text: str, step: int | None = None) -> None:
+    def _warn(self, kind: str, runner: TrainingRun, text: str, step: int | None = None) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             place = "" if step is None else f" step {step + 1}"
             warn(f"epoch {runner.epoch_step}{place}: {text} (told once)")
 
-    def _stop(self, runner: IRunner, step: int, what: str) -> None:
+    def _stop(self, runner: TrainingRun, step: int, what: str) -> None:
         engine = runner.engine
         parts = runner.agreement.gather(self._files(runner, step), engine.is_main_process, engine.num_processes)
         good, _ = newest_intact(resumable(runner.logdir / "model")) if engine.is_main_process else (None, [])

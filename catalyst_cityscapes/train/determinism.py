@@ -10,10 +10,10 @@ from typing import Any
 
 import cv2
 import torch
-from catalyst.core.runner import IRunner
 
 from catalyst_cityscapes.data.training_set import data_streams
 from catalyst_cityscapes.models.contract import two_heads
+from catalyst_cityscapes.train.context import LossCallback, TrainingRun
 from semseg_ref.base.random_state import random_state, set_random_state
 
 PROBE_IMAGES = 2
@@ -23,7 +23,7 @@ _NAMED = re.compile(r"^(\S+) does not have a deterministic implementation")
 _CUBLAS = re.compile(r"CUBLAS_WORKSPACE_CONFIG")
 
 
-def undeterministic_operations(runner: IRunner) -> list[str]:
+def undeterministic_operations(runner: TrainingRun) -> list[str]:
     """Runs one more training step, forward and backward, on a copy of the network and notes what torch warns of.
 
     The copy is thrown away and the generators are put back, so that the training goes on as if nothing had been. Under
@@ -42,14 +42,20 @@ def undeterministic_operations(runner: IRunner) -> list[str]:
             warnings.simplefilter("always")
             with runner.engine.autocast():
                 main, aux = two_heads(network(images))
-                loss = runner.criterion.forward(main, target)
-                if aux is not None:
-                    loss = loss + runner.criterion.forward(aux, target)
-            loss.backward()
+                _loss_of(runner, main, aux, target).backward()
     finally:
         torch.use_deterministic_algorithms(was_on, warn_only=was_warn_only)
         set_random_state(state)
     return operations_in([str(entry.message) for entry in caught])
+
+
+def _loss_of(runner: TrainingRun, main: torch.Tensor, aux: torch.Tensor | None, target: torch.Tensor) -> torch.Tensor:
+    component = next((each for each in runner.callbacks.values() if isinstance(each, LossCallback)), None)
+    if component is not None:
+        return component.losses_of(runner.criterion.forward, main, aux, target)["loss"]
+    # A loss of somebody's own works on a whole run only: the same operations, in all likelihood.
+    parts = [runner.criterion.forward(logits, target) for logits in (main, aux) if logits is not None]
+    return torch.stack(parts).sum()
 
 
 @contextmanager
@@ -75,7 +81,7 @@ def operations_in(messages: list[str]) -> list[str]:
     return sorted(names)
 
 
-def promise(runner: IRunner, operations: list[str]) -> tuple[str, str]:
+def promise(runner: TrainingRun, operations: list[str]) -> tuple[str, str]:
     """`bitwise`, `numeric` or `statistical`, and why."""
     if runner.streams is None or data_streams(runner.recipe) is None:
         return "statistical", "draws are left to the generators (experiment.seed or sampling.seed_stream)"
@@ -90,7 +96,7 @@ def promise(runner: IRunner, operations: list[str]) -> tuple[str, str]:
     return "bitwise", "on this machine, with these versions, threads and processes"
 
 
-def ledger(runner: IRunner, operations: list[str]) -> dict[str, Any]:
+def ledger(runner: TrainingRun, operations: list[str]) -> dict[str, Any]:
     """What goes into `determinism.json`."""
     kind, why = promise(runner, operations)
     return {

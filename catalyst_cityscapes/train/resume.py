@@ -5,7 +5,7 @@ the reference's own order and augmentation need generators' states, one of each 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -16,21 +16,19 @@ from catalyst_cityscapes.recipe.nodes import user_code
 from catalyst_cityscapes.recipe.nodes.targets import target_names
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.runs.environment import versions
+from catalyst_cityscapes.train.context import TrainingRun
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.reading import read_checkpoint
 from semseg_ref.base.checkpoints.state_dict import check_training_state
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.base.random_state import random_state, set_random_state
 
-if TYPE_CHECKING:
-    from catalyst_cityscapes.train.runner import SegmentationRunner
 
-
-def _versions(runner: "SegmentationRunner") -> dict[str, str]:
+def _versions(runner: TrainingRun) -> dict[str, str]:
     return {**versions(), **user_code.digests(target_names(runner.recipe))}
 
 
-def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
+def training_state(runner: TrainingRun) -> dict[str, Any]:
     """State at the end of an epoch, of plain types only, without the weights."""
     callbacks = {name: c.state_dict() for name, c in runner.callbacks.items() if hasattr(c, "state_dict")}
     optimizer = getattr(runner.optimizer, "optimizer", runner.optimizer)
@@ -47,7 +45,7 @@ def training_state(runner: "SegmentationRunner") -> dict[str, Any]:
     }
 
 
-def process_state(runner: "SegmentationRunner") -> dict[str, Any]:
+def process_state(runner: TrainingRun) -> dict[str, Any]:
     """What only this process knows in the middle of an epoch: sums of its batches, its generators, its order.
 
     Its batch statistics too: those of the next training step are the main process's, but validation uses each
@@ -70,14 +68,14 @@ def _on(device: torch.device | str, values: dict[str, Any]) -> dict[str, Any]:
     return {key: v.to(device) if isinstance(v, torch.Tensor) else v for key, v in values.items()}
 
 
-def restore_buffers(runner: "SegmentationRunner", buffers: dict[str, torch.Tensor]) -> None:
+def restore_buffers(runner: TrainingRun, buffers: dict[str, torch.Tensor]) -> None:
     """Gives this process its own batch statistics back; the main process's came with the weights."""
     own = dict(runner.network.named_buffers())
     for name, value in buffers.items():
         own[name].copy_(value)
 
 
-def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -> None:
+def restore_process_state(runner: TrainingRun, state: dict[str, Any]) -> None:
     """Takes `process_state` up again, after the loader's callbacks were started and before its first batch."""
     for name, values in state["callbacks"].items():
         if name in runner.callbacks and hasattr(runner.callbacks[name], "load_loader_state"):
@@ -91,9 +89,7 @@ def restore_process_state(runner: "SegmentationRunner", state: dict[str, Any]) -
     loader.sampler.start_at(start * loader.batch_size, state["order"], lambda: set_random_state(state["random"]))
 
 
-def read_training_state(
-    runner: "SegmentationRunner", path: Path, allowed: tuple[str, ...]
-) -> tuple[dict[str, Any], list[str]]:
+def read_training_state(runner: TrainingRun, path: Path, allowed: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
     """A checkpoint's content, when this run can go on from it, and what a person should know of what differs.
 
     Raises:

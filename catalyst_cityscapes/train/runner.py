@@ -20,8 +20,6 @@ from catalyst.loggers.tensorboard import TensorboardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
-from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.models.acceleration import (
     FORMATS,
     apply_memory_format,
@@ -39,6 +37,7 @@ from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.runs.disk_space import checkpoint_bytes
+from catalyst_cityscapes.train.context import LossCallback, Losses, StepCallback
 from catalyst_cityscapes.train.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.train.input_check import check_training_input
 from catalyst_cityscapes.train.loaders import build_loaders, check_smallest_batch
@@ -62,9 +61,9 @@ from semseg_ref.protocol import Protocol
 class SegmentationRunner(dl.SupervisedRunner):
     """Trains a recipe.
 
-    Batches are (image float [N, 3, H, W], target int64 [N, H, W]); the model returns (main, aux) logits
-    float [N, K, h, w], aux None in eval mode. Callbacks find them in `runner.batch` as `features`, `targets`, `logits`,
-    `aux_logits`.
+    The order of a training step, and what callbacks may read and write, is in `train.context`. Batches are
+    (image float [N, 3, H, W], target int64 [N, H, W]); the model returns (main, aux) logits float [N, K, h, w], aux
+    None in eval mode. Callbacks find them in `runner.batch` as `features`, `targets`, `logits`, `aux_logits`.
 
     Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare
     network before it is wrapped for DDP (Catalyst starts callbacks only afterwards); `check_before_run(runner)`, before
@@ -98,23 +97,20 @@ class SegmentationRunner(dl.SupervisedRunner):
             name: build(node, f"callbacks.{name}") for name, node in recipe.callbacks.items() if node is not None
         }
         check_built_roles(self._nodes, recipe.callbacks)
-        self._require(ICriterionCallback, "aux_loss", "nothing would compute the loss")
-        self._require(GradientStep, "gradient_step", "nothing would train")
+        self._require(ICriterionCallback, "aux_loss", "nothing would compute the loss without an AuxLossWeighting")
+        self._require(StepCallback, "gradient_step", "nothing would train without a GradientStep")
         self.iteration = 0
-        """Position in the loader, counted from 0, of this process."""
         self.val_protocol: Protocol | None = None
         """How validation images are predicted; None is the centre crop."""
         self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
-        """Set by `GradientStep`: whether this batch stepped, steps since the start of the training, steps per epoch."""
+        self.losses: Losses = {}
         self.skip_batch = False
-        """Set by a callback before the backward pass, by all ranks alike: this batch gives no gradient."""
         self.batches_done = 0
-        """Batches of the coming epoch that the checkpoint to resume from has behind it."""
         self.signals = StopSignals()
 
     def _require(self, kind: type, name: str, consequence: str) -> None:
         if not any(isinstance(callback, kind) for callback in self._nodes.values()):
-            raise OptionError(f"callbacks.{name}: {consequence} without a {kind.__name__}")
+            raise OptionError(f"callbacks.{name}: {consequence}")
 
     def run(self) -> "SegmentationRunner":
         """Runs the experiment; returns itself."""
@@ -188,7 +184,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         return model if engine.compile is None else compile_network(model, engine.compile)
 
     def _check_network(self, model: nn.Module) -> None:
-        weights = [callback.weight for callback in self._nodes.values() if isinstance(callback, AuxLossWeighting)]
+        weights = [callback.weight for callback in self._nodes.values() if isinstance(callback, LossCallback)]
         data = self.recipe.data
         check_network(model, data.classes, data.crop, weights[0] if weights else None)
 

@@ -41,7 +41,7 @@ def spoil_loss(patch: pytest.MonkeyPatch, call: int, factor: float) -> None:
         calls.append(1)
         if len(calls) == call:
             runner.batch_metrics["loss"] = runner.batch_metrics["loss"] * factor
-            runner.losses = runner.losses * factor
+            runner.losses = {name: loss * factor for name, loss in runner.losses.items()}
 
     patch.setattr(AuxLossWeighting, "on_batch_end", spoiling)
 

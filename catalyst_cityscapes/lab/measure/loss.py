@@ -1,15 +1,16 @@
 """What a recipe's loss does with ignored pixels, classes and the auxiliary head, from gradients on small logits."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from catalyst.core.callback import ICriterionCallback
 
+from catalyst_cityscapes.lab.measure.one_batch import OneBatch
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.train.context import LossCallback
 
 SIDE = 6
 
@@ -92,19 +93,19 @@ def _aux_weight(recipe: Recipe) -> float | None:
     if callback is None:
         return None
     main, aux = (torch.zeros(1, 2, 1, 1, requires_grad=True) for _ in range(2))
-    runner = SimpleNamespace(
-        engine=SimpleNamespace(device=torch.device("cpu")),
-        criterion=F.cross_entropy,
-        batch={"logits": main, "aux_logits": aux, "targets": torch.zeros(1, 1, 1, dtype=torch.long)},
-        batch_metrics={},
-        batch_size=1,
-        is_train_loader=True,
-        losses=None,
-    )
+    target = torch.zeros(1, 1, 1, dtype=torch.long)
+    if isinstance(callback, LossCallback):
+        callback.losses_of(F.cross_entropy, main, aux, target)["loss"].backward()
+        return _ratio(main, aux)
+    run = OneBatch(F.cross_entropy, {"logits": main, "aux_logits": aux, "targets": target})
     try:
-        callback.on_loader_start(runner)
-        callback.on_batch_end(runner)
-        runner.batch_metrics["loss"].backward()
+        callback.on_loader_start(run)
+        callback.on_batch_end(run)
+        run.batch_metrics["loss"].backward()
     except (AttributeError, KeyError):  # another project's callback, which asks more of a runner
         return None
+    return _ratio(main, aux)
+
+
+def _ratio(main: torch.Tensor, aux: torch.Tensor) -> float:
     return 0.0 if aux.grad is None else float(aux.grad.abs().sum() / main.grad.abs().sum())

@@ -1,16 +1,14 @@
 """What the metrics named mIoU of a recipe really are: over the data set or a mean over batches, and on which pixels."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import torch
 from catalyst.core.callback import IMetricCallback
 
+from catalyst_cityscapes.lab.measure.one_batch import OneBatch
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import OptionError
-
-CPU = SimpleNamespace(device=torch.device("cpu"), sum_reduce=lambda *tensors: None)
 
 
 @dataclass(frozen=True)
@@ -72,16 +70,14 @@ def measure_metrics(recipe: Recipe) -> tuple[MetricFacts, ...]:
 def _values(
     callback: IMetricCallback, batches: list[tuple[torch.Tensor, torch.Tensor]], classes: int
 ) -> dict[str, float]:
-    runner = SimpleNamespace(
-        engine=CPU, loader_metrics={}, batch_metrics={}, is_train_loader=False, is_valid_loader=True, batch={}
-    )
+    run = OneBatch(is_train_loader=False)
     try:
-        callback.on_loader_start(runner)
+        callback.on_loader_start(run)
         for prediction, target in batches:
             logits = torch.nn.functional.one_hot(prediction, classes).permute(0, 3, 1, 2).float()
-            runner.batch = {"logits": logits, "targets": target}
-            callback.on_batch_end(runner)
-        callback.on_loader_end(runner)
+            run.batch = {"logits": logits, "targets": target}
+            callback.on_batch_end(run)
+        callback.on_loader_end(run)
     except (AttributeError, KeyError):  # it asks more of a runner than this one has
         return {}
-    return {key: float(value) for key, value in runner.loader_metrics.items()}
+    return {key: float(value) for key, value in run.loader_metrics.items()}

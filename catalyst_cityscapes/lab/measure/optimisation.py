@@ -9,19 +9,18 @@ seconds.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from catalyst.core.callback import Callback, CallbackOrder, ISchedulerCallback
+from catalyst.core.callback import Callback, ISchedulerCallback
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.train.context import Place, ScheduleRun, StepCallback
 from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import group_modules
 
@@ -92,6 +91,22 @@ class Optimisation:
             return np.empty(0)
         weights = [group.parameters for group in groups]
         return np.average([getattr(group, field) for group in groups], axis=0, weights=weights)
+
+
+@dataclass
+class StepsAlone(ScheduleRun):
+    """A training of which only the position is there: what schedules are promised, and nothing else."""
+
+    optimizer: torch.optim.Optimizer
+    num_epochs: int
+    train_batches: int
+    steps_per_epoch: int
+    epoch_step: int = 0
+    optimizer_steps: int = 0
+    optimizer_stepped: bool = True
+    is_train_loader: bool = True
+    iteration: int = -1
+    loader_key: str = "train"
 
 
 def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: int) -> Optimisation:
@@ -190,7 +205,7 @@ def _scalar_groups(
 def accumulation_steps(recipe: Recipe) -> int:
     """Forward passes per optimiser step."""
     for _, callback in _callbacks(recipe):
-        if isinstance(callback, GradientStep):
+        if isinstance(callback, StepCallback):
             return callback.accumulation_steps
     return 1
 
@@ -205,7 +220,7 @@ def _schedules(recipe: Recipe) -> list[tuple[str, Callback]]:
     return [
         (name, callback)
         for name, callback in _callbacks(recipe)
-        if isinstance(callback, ISchedulerCallback) or callback.order == CallbackOrder.Scheduler
+        if isinstance(callback, ISchedulerCallback) or callback.order == Place.RATES
     ]
 
 
@@ -216,18 +231,7 @@ def _run(
     steps_per_epoch: int,
     batches_per_epoch: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    runner = SimpleNamespace(
-        optimizer=optimizer,
-        num_epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        train_batches=batches_per_epoch,
-        epoch_step=0,
-        optimizer_steps=0,
-        optimizer_stepped=True,
-        is_train_loader=True,
-        iteration=-1,
-        loader_key="train",
-    )
+    runner = StepsAlone(optimizer, epochs, batches_per_epoch, steps_per_epoch)
 
     def tell(event: str) -> None:
         for name, callback in schedules:
