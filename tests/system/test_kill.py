@@ -12,13 +12,11 @@ import pytest
 
 from catalyst_cityscapes.runs.checkpoints import resumable
 from support.command_line import child_environment, console_command
-from support.golden.inputs import single_thread
 from support.places import PROJECT
 from support.runs.crashes import PREEMPTED, SETTINGS, STEPS, assert_one_line, train
 from support.runs.toy import CONFIG, SMALL_PACKAGE, toy_settings
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("one_thread_module"), pytest.mark.slow]
 SCRIPT = PROJECT / "benchmarks" / "kill_thirty.py"
 
 

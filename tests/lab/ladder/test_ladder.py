@@ -12,10 +12,9 @@ from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.plan.plan import read_plan, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
 from support.command_line import dl
-from support.golden.inputs import single_thread
 from support.runs.labs import ForkedChild, lab_settings, write_made_up_score
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 forks = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used CUDA cannot be forked")
 OPTIONS = ("--threads", 1, "--trust", "support")
 LADDER = """
