@@ -17,7 +17,7 @@ from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
 from semseg_ref.tester import predict
 from support.cities.scoring import SIZE
-from support.networks.tiny import TinyLogits
+from support.networks.small import TinyLogits
 from support.runs.forked_processes import finish, forked_processes
 from support.runs.tiny import VAL_IMAGES, logged, recipe_of, settings_of, train
 

@@ -14,10 +14,10 @@ from catalyst_cityscapes.recipe.loading import CONFIGS
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import InputError
 from support.command_line import catalyst_dl
+from support.runs.toy import SMALL
 
 pytestmark = pytest.mark.usefixtures("one_thread_module")
 BASE = "toy/pspnet50"
-SMALL = ("model._target_=support.networks.small.SmallLogits", "model.classes=19")
 RATES = {"lr", "lr of the heads / of the backbone"}
 CARRY = {"travel of the heads", "travel of the backbone", "decay of the heads", "decay of the backbone"}
 HEADS_ONLY = {"travel of the heads", "decay of the heads"}

@@ -23,11 +23,12 @@ from semseg_ref.evaluation import evaluation_from_matrices, write_score
 from semseg_ref.protocol import Protocol
 from support.command_line import catalyst_dl
 from support.runs.tiny import settings_of
+from support.runs.toy import CONFIG, SMALL_PACKAGE
 
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimiser imports torch's compiler: seconds again
 
-BASE = "toy/pspnet50"
-TRUSTED = ("support",)
+BASE = CONFIG
+TRUSTED = (SMALL_PACKAGE,)
 ARMS = ("control=", "head=swap/head_lr")
 NAMES = ("road", "sky", "car")
 
@@ -47,7 +48,7 @@ def ab_words(city: Path, *more: object, arms: tuple[str, ...] = ARMS, seeds: int
     """`ab BASE ...` of the lab that `lab_plan` gives."""
     chosen = (word for arm in arms for word in ("--arm", arm))
     settings = lab_settings(city)
-    options = ["--to", "lab", "--seeds", seeds, "--threads", 1, "--trust", "support"]
+    options = ["--to", "lab", "--seeds", seeds, "--threads", 1, "--trust", *TRUSTED]
     return [str(word) for word in ("ab", BASE, *settings, *chosen, *options, *more)]
 
 
