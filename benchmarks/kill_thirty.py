@@ -37,6 +37,8 @@ from semseg_ref.base.checkpoints.checksum import check_integrity  # noqa: E402
 from support.command_line import catalyst_dl  # noqa: E402
 from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, assert_same_runs, toy_settings  # noqa: E402
 
+torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimiser imports torch's compiler: 3 s a fork
+
 SECONDS_TO_END = 60
 SECONDS_TO_RUN = 300
 RESULTS = Path(__file__).parent / "results" / f"kill_{platform.machine()}-cpu.csv"
