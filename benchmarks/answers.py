@@ -1,11 +1,11 @@
 """How soon the program answers: processor time of help, of the version and of mistakes, beside importing torch.
 
-    .venv/bin/python benchmarks/answers.py [--turns 7]
+    .venv/bin/python benchmarks/answers.py [--repeats 7]
 
-Each answer is a process of its own, timed from the start of the interpreter to its end (user and system time), in turns
-with `python -c "import torch"`. Modules are compiled by a first turn that does not count. Prints a row for each answer
-and writes benchmarks/results/answers_<machine>.csv: median and least processor time, and the ratio of the medians to
-that of `import torch`. Asked of help and version: 0.5 s; of a mistake: a ratio of 2.
+Each answer is a process of its own, timed from the start of the interpreter to its end (user and system time), in
+interleaved repeats with `python -c "import torch"`. Modules are compiled by a first repeat that does not count. Prints
+a row for each answer and writes benchmarks/results/answers_<machine>.csv: median and least processor time, and the
+ratio of the medians to that of `import torch`. Asked of help and version: 0.5 s; of a mistake: a ratio of 2.
 """
 
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import torch
 
-from catalyst_cityscapes.bench.turns import Row, environment, write_rows
+from catalyst_cityscapes.bench.repeats import Row, environment, write_rows
 from catalyst_cityscapes.cli import COMMANDS
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,22 +64,22 @@ def processor_time(words: str, folder: str) -> float:
 
 
 @click.command(help=__doc__)
-@click.option("--turns", type=click.IntRange(min=1), default=7, show_default=True)
-def main(turns: int) -> None:
+@click.option("--repeats", "--turns", "repeats", type=click.IntRange(min=1), default=7, show_default=True)
+def main(repeats: int) -> None:
     """See the module's docstring."""
     seconds: dict[str, list[float]] = {words: [] for words in (TORCH, *HELP, *MISTAKES)}
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(turns + 1):
+        for repeat in range(repeats + 1):
             for words, found in seconds.items():
                 taken = processor_time(words, folder)
-                if turn:
+                if repeat:
                     found.append(taken)
     unit = statistics.median(seconds[TORCH])
     about: Row = {"date": date.today().isoformat(), "torch": torch.__version__, "load": round(os.getloadavg()[0], 1)}
     rows = []
     for words, found in seconds.items():
         cpu = statistics.median(found)
-        row: Row = {"answer": words, "turns": turns, "cpu_s": round(cpu, 3), "least_cpu_s": round(min(found), 3)}
+        row: Row = {"answer": words, "turns": repeats, "cpu_s": round(cpu, 3), "least_cpu_s": round(min(found), 3)}
         rows.append({**about, **row, "times_import_torch": round(cpu / unit, 2)})
         click.echo(", ".join(f"{key} {value}" for key, value in row.items()) + f", {cpu / unit:.2f} of import torch")
     path = RESULTS / f"answers_{environment()}.csv"

@@ -12,8 +12,9 @@ import time
 import torch
 from torch.utils.data import Dataset
 
+from catalyst_cityscapes.data.loaders import build_loader
 from semseg_ref.base.seed_streams import SeedStreams
-from semseg_ref.sampling import EpochSampler, SeededDataset, build_loader
+from semseg_ref.sampling import EpochSampler, SeededDataset
 
 BATCH, EPOCHS = 4, 4
 WAYS = {

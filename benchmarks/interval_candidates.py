@@ -10,8 +10,8 @@ from scipy import stats
 
 from catalyst_cityscapes.lab.statistics import seed_bounds
 from catalyst_cityscapes.lab.statistics.image_bootstrap import BLOCK, interval_from_areas, studentised
-from catalyst_cityscapes.lab.statistics.simulation import draws
 from semseg_ref.metric import EPSILON
+from simulation import draws
 
 TAILS = (0.025, 0.975)
 

@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import click  # noqa: E402
 import torch  # noqa: E402
 
-from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
+from catalyst_cityscapes.bench.repeats import append_row  # noqa: E402
 from catalyst_cityscapes.runs.checkpoints import resumable  # noqa: E402
 from catalyst_cityscapes.runs.folder import open_run_folder  # noqa: E402, F401 - imported before the forks
 from catalyst_cityscapes.toy_city import build_toy_city  # noqa: E402

@@ -1,11 +1,11 @@
-"""Preparation of Cityscapes labels against the official single-process script, on the same files, in turns.
+"""Preparation of Cityscapes labels against the official single-process script: same files, interleaved repeats.
 
-    .venv/bin/python benchmarks/prepare_cityscapes.py [--images 100] [--workers 2] [--turns 7] [--folder F]
+    .venv/bin/python benchmarks/prepare_cityscapes.py [--images 100] [--workers 2] [--repeats 7] [--folder F]
 
-Builds a toy city of 2048 x 1024 first (not timed; kept in --folder). Each turn removes all labelTrainIds images, lists
-and manifest, runs `catalyst-dl prepare cityscapes`, removes them again and runs the official
+Builds a toy city of 2048 x 1024 first (not timed; kept in --folder). Each repeat removes all labelTrainIds images,
+lists and manifest, runs `catalyst-dl prepare cityscapes`, removes them again and runs the official
 `python -m cityscapesscripts.preparation.createTrainIdLabelImgs`; the order alternates. Both are timed as a user sees
-them, from the start of the interpreter to its end, with compiled modules from a first, untimed turn. Ours also checks
+them, from the start of the interpreter to its end, with compiled modules from a first, untimed repeat. Ours also checks
 the images, writes the lists and a manifest with checksums. The label images of both are compared pixel by pixel. Prints
 medians and their ratio, and appends a row to benchmarks/results/prepare_cityscapes_<machine>.csv.
 """
@@ -25,7 +25,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from catalyst_cityscapes.bench.turns import append_row
+from catalyst_cityscapes.bench.repeats import append_row
 from catalyst_cityscapes.prepare.files import visible
 from catalyst_cityscapes.toy_city import build_toy_city
 
@@ -69,11 +69,11 @@ def pixels(city: Path) -> dict[str, np.ndarray]:
 @click.option("--height", default=1024, show_default=True)
 @click.option("--width", default=2048, show_default=True)
 @click.option("--workers", default=2, show_default=True)
-@click.option("--turns", default=7, show_default=True)
+@click.option("--repeats", "--turns", "repeats", default=7, show_default=True)
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where the toy city is kept; default: a temporary folder."
 )
-def main(images: int, height: int, width: int, workers: int, turns: int, folder: Path | None) -> None:
+def main(images: int, height: int, width: int, workers: int, repeats: int, folder: Path | None) -> None:
     """Times both preparations and prints the ratio."""
     with tempfile.TemporaryDirectory() as temporary:
         city = (folder or Path(temporary)) / f"toy_{images}_{height}x{width}"
@@ -85,11 +85,11 @@ def main(images: int, height: int, width: int, workers: int, turns: int, folder:
         }
         seconds, processor = {name: [] for name in commands}, {name: [] for name in commands}
         made = {}
-        for turn in range(-1, turns):
-            for name in sorted(commands, reverse=bool(turn % 2)):
+        for repeat in range(-1, repeats):
+            for name in sorted(commands, reverse=bool(repeat % 2)):
                 remove_products(city)
                 elapsed, used = timed(commands[name], city, f"{temporary}/compiled")
-                if turn < 0:
+                if repeat < 0:
                     made[name] = pixels(city)
                 else:
                     seconds[name].append(elapsed)
@@ -101,7 +101,7 @@ def main(images: int, height: int, width: int, workers: int, turns: int, folder:
             "images": len(made["ours"]),
             "size": f"{height}x{width}",
             "workers": workers,
-            "turns": turns,
+            "turns": repeats,
             "official_s": round(statistics.median(seconds["official"]), 3),
             "ours_s": round(statistics.median(seconds["ours"]), 3),
             "ratio": round(statistics.median(seconds["official"]) / statistics.median(seconds["ours"]), 2),

@@ -28,7 +28,7 @@ import psutil  # noqa: E402
 import torch  # noqa: E402
 from catalyst.core.callback import Callback, CallbackOrder  # noqa: E402
 
-from catalyst_cityscapes.bench.turns import append_row  # noqa: E402
+from catalyst_cityscapes.bench.repeats import append_row  # noqa: E402
 from catalyst_cityscapes.recipe.loading import load_recipe  # noqa: E402
 from catalyst_cityscapes.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.train.engine import close_processes  # noqa: E402

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from interval_candidates import image_candidates, seed_candidates
 
-from catalyst_cityscapes.bench.turns import write_rows
+from catalyst_cityscapes.bench.repeats import write_rows
 from catalyst_cityscapes.lab.statistics import (
     holm,
     paired_t_test,
@@ -22,7 +21,8 @@ from catalyst_cityscapes.lab.statistics import (
     smallest_effect,
     smallest_sign_flip_p,
 )
-from catalyst_cityscapes.lab.statistics.simulation import class_differences, draws, image_world, seed_differences
+from interval_candidates import image_candidates, seed_candidates
+from simulation import class_differences, draws, image_world, seed_differences
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (3, 6, 10)

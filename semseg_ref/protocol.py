@@ -171,7 +171,7 @@ def named_protocol(name: str, **values: Any) -> Protocol:
         raise OptionError(f"protocol '{name}': {error}") from error
 
 
-def meaning(name: str) -> dict[str, Any]:
+def preset_values(name: str) -> dict[str, Any]:
     """What a protocol's name fixes whatever the data set: scales, flip, stride_rate and scorer.
 
     Crop and base size are the data set's.

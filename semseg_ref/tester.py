@@ -186,7 +186,7 @@ def predict(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarr
 
 
 @contextmanager
-def gpu_arithmetic() -> Iterator[None]:
+def strict_fp32() -> Iterator[None]:
     """The tester's settings inside the block: cuDNN times its algorithms, as in the reference, and TF32 is off."""
     matmul = torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
@@ -250,7 +250,7 @@ def test_images(
     folders = [Path(save_folder) / kind for kind in ("gray", "color")]
     for folder in folders:
         create_folder(folder)
-    with gpu_arithmetic():
+    with strict_fp32():
         for index, (name, (image_path, _)) in enumerate(zip(names, data_list, strict=True)):
             probabilities = predict(model, read_image(image_path), protocol)
             if probabilities.shape[2] > len(colors):

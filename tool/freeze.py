@@ -57,12 +57,13 @@ def catalyst_dl(*arguments: str, cwd: Path = ROOT) -> str:
 
 
 def renamed_targets() -> dict[str, str]:
-    """Old to new names of moved targets; none where nothing has moved yet."""
+    """Old to new names of moved targets and shipped recipes; none where nothing has moved yet."""
     try:
         from catalyst_cityscapes.recipe.nodes.renamed import RENAMED
+        from catalyst_cityscapes.recipe.places import RENAMED_CONFIGS
     except ImportError:
         return {}
-    return dict(RENAMED)
+    return {**RENAMED, **RENAMED_CONFIGS}
 
 
 def with_new_names(value: Any) -> Any:

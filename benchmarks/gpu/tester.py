@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from catalyst_cityscapes.bench.repeats import timed
 from catalyst_cityscapes.bench.tester import (
     CPU_NETWORK_ARMS,
     NETWORK_ARMS,
@@ -13,7 +14,6 @@ from catalyst_cityscapes.bench.tester import (
     our_classes,
     scene,
 )
-from catalyst_cityscapes.bench.turns import timed
 from catalyst_cityscapes.inference.predictor import Predictor
 from gpu.place import CROP, CUDA, DEVICE, SCENE, TINY, say, told, wait
 from semseg_ref.model.pspnet import PSPNet
@@ -53,9 +53,9 @@ def main() -> None:
             )
 
 
-def _median(work: Callable[[], object], turns: int) -> float:
+def _median(work: Callable[[], object], repeats: int) -> float:
     wait()
-    return float(np.median([timed(work)[0] for _ in range(turns)]))
+    return float(np.median([timed(work)[0] for _ in range(repeats)]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measurements of ours against the control arm, in turns in one process."""
+"""Measurements of ours against the control arm, in interleaved repeats in one process."""
 
 # Here and not beside what uses them: the command line shows them without importing torch.
 STEP_ARMS: dict[str, tuple[str, ...]] = {

@@ -32,9 +32,9 @@ class ArmTiming:
 
     Attributes:
         arm: its name.
-        seconds: on the clock for one image, median over the turns.
+        seconds: on the clock for one image, median over the repeats.
         images_per_second: its inverse.
-        ratio, ratio_low, ratio_high: the control arm's seconds over this arm's in the same turn: median, least, most.
+        ratio, ratio_low, ratio_high: the control arm's seconds over this arm's in the same repeat: median, least, most.
         cpu_ratio: the same of processor time, median.
         fastest_ratio: the control arm's least processor time for each sample over this arm's, summed over the samples:
             what a quiet machine would show.
@@ -60,8 +60,8 @@ class DataTimings:
         size: (height, width) of the images.
         crop: (height, width).
         images: different files.
-        samples: a turn, each with draws of its own, the same in every turn and arm.
-        turns: how often all samples were taken with each arm.
+        samples: a repeat, each with draws of its own, the same in every repeat and arm.
+        repeats: how often all samples were taken with each arm.
         png_bytes: mean size of an image file.
         arms: control, crop_first, the same on whole files that OpenCV decodes (crop_first_opencv), crop_first_cached,
             and the bounds decode_only (by OpenCV, whole) and copy_only.
@@ -71,7 +71,7 @@ class DataTimings:
     crop: tuple[int, int]
     images: int
     samples: int
-    turns: int
+    repeats: int
     png_bytes: int
     arms: tuple[ArmTiming, ...]
 
@@ -88,7 +88,7 @@ class DataTimings:
                 "crop": f"{self.crop[0]}x{self.crop[1]}",
                 "images": self.images,
                 "samples": self.samples,
-                "turns": self.turns,
+                "turns": self.repeats,
                 "png_kb": round(self.png_bytes / 1000),
                 "ms_per_image": round(1000 * timing.seconds, 2),
                 "images_per_s": round(timing.images_per_second, 2),
@@ -134,18 +134,18 @@ def time_data_path(
     folder: Path,
     images: int = 6,
     samples: int = 24,
-    turns: int = 7,
+    repeats: int = 7,
     size: tuple[int, int] = (1024, 2048),
     crop: tuple[int, int] = (713, 713),
     progress: Progress = silent,
 ) -> DataTimings:
-    """Times the arms in turns, each sample with the same draws in all of them.
+    """Times the arms in interleaved repeats, each sample with the same draws in all of them.
 
     Args:
         folder: for the images and the cache; kept.
         images: different images, at least 1.
-        samples: a turn, each with its own draws; they go round the images.
-        turns: at least 1; a first, untimed one compares the results.
+        samples: a repeat, each with its own draws; they go round the images.
+        repeats: at least 1; a first, untimed one compares the results.
         size: (height, width) of the images, within the toy city's limits.
         crop: (height, width).
         progress: called as `progress(stage, done, total)`, between the timings.
@@ -170,33 +170,33 @@ def time_data_path(
         "copy_only": lambda index: [part.copy() for part in cached.entries[index].read()],
     }
     bounds = ("decode_only", "copy_only")
-    # [turn, sample], of (seconds on the clock, seconds of processor time)
-    spent = {name: np.zeros((turns, samples, 2)) for name in arms}
+    # [repeat, sample], of (seconds on the clock, seconds of processor time)
+    spent = {name: np.zeros((repeats, samples, 2)) for name in arms}
     with _one_thread():
         is_equal = {name: _same(control, arms[name], samples, images) for name in arms if name not in bounds}
         for name in bounds:
             arms[name](0)
-        for turn in range(turns):
-            progress("timing", turn, turns)
+        for repeat in range(repeats):
+            progress("timing", repeat, repeats)
             for sample in range(samples):
-                _take(arms, sample, images, turn, spent)
-        progress("timing", turns, turns)
+                _take(arms, sample, images, repeat, spent)
+        progress("timing", repeats, repeats)
     png_bytes = round(statistics.mean(Path(path).stat().st_size for path, _ in control.data_list))
     timings = tuple(_summary(name, spent, is_equal.get(name)) for name in arms)
-    return DataTimings(size, crop, images, samples, turns, png_bytes, timings)
+    return DataTimings(size, crop, images, samples, repeats, png_bytes, timings)
 
 
 def _take(
-    arms: dict[str, Callable[[int], object]], sample: int, images: int, turn: int, spent: dict[str, np.ndarray]
+    arms: dict[str, Callable[[int], object]], sample: int, images: int, repeat: int, spent: dict[str, np.ndarray]
 ) -> None:
     # Sample by sample, so that a disturbance of the machine hits all arms alike; the order rotates.
     names = list(arms)
-    first = (turn + sample) % len(names)
+    first = (repeat + sample) % len(names)
     for name in names[first:] + names[:first]:
         random.seed(sample)
         start, cpu_start = time.perf_counter(), time.process_time()
         arms[name](sample % images)
-        spent[name][turn, sample] = time.perf_counter() - start, time.process_time() - cpu_start
+        spent[name][repeat, sample] = time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def _same(control: SemData, arm: Callable[[int], object], samples: int, images: int) -> bool:

@@ -1,7 +1,7 @@
 """A training step: what Catalyst's loop costs over the control loop, the engine's faster ways, and the card's limit.
 
 Batches live on the device, so that only the steps differ: neither making a batch nor copying it is timed, and nothing
-at the ends of an epoch. Each turn trains some steps with the Catalyst runner (losses,
+at the ends of an epoch. Each repeat trains some steps with the Catalyst runner (losses,
 mIoU, iteration log, progress lines and TensorBoard on) and as many with the control arm's `train_epoch` (losses, areas,
 iteration log).
 """
@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from catalyst_cityscapes.bench import STEP_ARMS
-from catalyst_cityscapes.bench.turns import Comparison, Row, timed
+from catalyst_cityscapes.bench.repeats import Comparison, Row, timed
 from catalyst_cityscapes.callbacks.mean_iou import count_confusion
+from catalyst_cityscapes.data.loaders import Loader
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -34,7 +35,7 @@ from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.loop import train_epoch
 from semseg_ref.model.build import build_network
 from semseg_ref.optimizer import sgd
-from semseg_ref.sampling import EpochSampler, Loader
+from semseg_ref.sampling import EpochSampler
 
 CLASSES = 19
 
@@ -49,21 +50,21 @@ def arms_of_this_machine() -> Mapping[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Size:
-    """What is trained: PSPNet of `layers` on `batch` crops of `crop` pixels, `steps` steps a turn."""
+    """What is trained: PSPNet of `layers` on `batch` crops of `crop` pixels, `steps` steps a repeat."""
 
     layers: int = 50
     crop: int = 97
     batch: int = 4
     steps: int = 3
 
-    def settings(self, folder: Path, turns: int) -> list[str]:
+    def settings(self, folder: Path, repeats: int) -> list[str]:
         """`--set` values of such a training."""
         return [
             f"data.crop=[{self.crop},{self.crop}]",
             f"sampling.batch_size={self.batch}",
             "sampling.workers=0",
             f"model.layers={self.layers}",
-            f"experiment.epochs={turns + 1}",
+            f"experiment.epochs={repeats + 1}",
             f"experiment.logdir={folder}",
             "callbacks.checkpoint.save_every=1000000",
         ]
@@ -147,12 +148,12 @@ class InTurns(SegmentationRunner):
             )
 
 
-def compare(size: Size, turns: int, settings: tuple[str, ...] = (), torch_defaults: bool = False) -> Comparison:
-    """Times both arms in turns, after one turn that warms up (and compiles).
+def compare(size: Size, repeats: int, settings: tuple[str, ...] = (), torch_defaults: bool = False) -> Comparison:
+    """Times both arms in interleaved repeats, after one repeat that warms up (and compiles).
 
     Args:
         size: of the training.
-        turns: >= 1.
+        repeats: >= 1.
         settings: `--set` values of the Catalyst arm only.
         torch_defaults: see `InTurns`.
 
@@ -161,7 +162,7 @@ def compare(size: Size, turns: int, settings: tuple[str, ...] = (), torch_defaul
     """
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(name)
-        base = size.settings(folder, turns)
+        base = size.settings(folder, repeats)
         recipe, control = (load_recipe(["toy/pspnet50"], [*base, *more]) for more in (settings, ()))
         runner = InTurns(recipe, control, size, folder, torch_defaults)
         try:
@@ -185,31 +186,31 @@ def step_flops(size: Size) -> int:
     return counter.get_total_flops()
 
 
-def matrix_rate(dtype: torch.dtype, turns: int = 5) -> float:
+def matrix_rate(dtype: torch.dtype, repeats: int = 5) -> float:
     """FLOP a second of a large square matrix product on the device at hand: the rate that steps are held against."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     side = 8192 if device.type == "cuda" else 1024
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    times = [timed(lambda: left @ right)[0] for _ in range(turns + 1)]
+    times = [timed(lambda: left @ right)[0] for _ in range(repeats + 1)]
     return 2 * side**3 / float(np.median(times[1:]))
 
 
-def loop_cost(size: Size, turns: int) -> Row:
+def loop_cost(size: Size, repeats: int) -> Row:
     """The same float32 step in both arms; below 1, Catalyst's loop is the slower one."""
-    return {"what": "loop", "arm": "fp32", **_about(size, turns), **compare(size, turns).row()}
+    return {"what": "loop", "arm": "fp32", **_about(size, repeats), **compare(size, repeats).row()}
 
 
-def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = STEP_ARMS) -> Iterator[Row]:
+def step_speeds(size: Size, repeats: int, arms: Mapping[str, tuple[str, ...]] = STEP_ARMS) -> Iterator[Row]:
     """The engine's ways against the control arm in float32 with torch's defaults; their share of the matrix rate."""
     flops = step_flops(size)
     rates = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
     for name, settings in arms.items():
-        row = compare(size, turns, settings, torch_defaults=True).row()
+        row = compare(size, repeats, settings, torch_defaults=True).row()
         rate = rates[torch.bfloat16 if name.startswith("bf16") else torch.float32]
         yield {
             "what": "step",
             "arm": name,
-            **_about(size, turns),
+            **_about(size, repeats),
             **row,
             "images_per_s": round(size.batch / row["ours_s"], 3),
             "gflop": round(flops / 1e9, 1),
@@ -219,7 +220,7 @@ def step_speeds(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] = ST
         }
 
 
-def metric_cost(size: Size, turns: int) -> Row:
+def metric_cost(size: Size, repeats: int) -> Row:
     """One update of the mIoU metric (arg-max and counting) beside one step of the control arm."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Two classes and predictions that are right: as in a street, most pixels meet in few cells, where a GPU's counters
@@ -230,32 +231,32 @@ def metric_cost(size: Size, turns: int) -> Row:
     def update() -> None:
         count_confusion(logits.argmax(1), target, CLASSES, 255)
 
-    seconds = np.median([timed(update)[0] for _ in range(max(turns, 5) + 1)][1:])
-    step = float(np.median(compare(size, max(turns // 3, 1)).control))
+    seconds = np.median([timed(update)[0] for _ in range(max(repeats, 5) + 1)][1:])
+    step = float(np.median(compare(size, max(repeats // 3, 1)).control))
     return {
         "what": "metric",
         "arm": "mean_iou",
-        **_about(size, turns),
+        **_about(size, repeats),
         "control_s": round(step, 5),
         "ours_s": round(float(seconds), 6),
         "share_of_step": round(float(seconds) / step, 5),
     }
 
 
-def step_rows(size: Size, turns: int, arms: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Row]:
+def step_rows(size: Size, repeats: int, arms: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[Row]:
     """All of the above; `arms` None: `arms_of_this_machine`."""
     arms = arms_of_this_machine() if arms is None else arms
-    yield loop_cost(size, turns)
-    yield metric_cost(size, turns)
-    yield from step_speeds(size, turns, arms)
+    yield loop_cost(size, repeats)
+    yield metric_cost(size, repeats)
+    yield from step_speeds(size, repeats, arms)
 
 
-def _about(size: Size, turns: int) -> Row:
+def _about(size: Size, repeats: int) -> Row:
     return {
         "layers": size.layers,
         "crop": size.crop,
         "batch": size.batch,
         "steps": size.steps,
-        "turns": turns,
+        "turns": repeats,
         "threads": torch.get_num_threads(),
     }

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from catalyst_cityscapes.bench.turns import Row
+from catalyst_cityscapes.bench.repeats import Row
 from catalyst_cityscapes.report.terminal import open_console
 
 SETTINGS = (

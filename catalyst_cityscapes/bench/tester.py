@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from catalyst_cityscapes.bench import TESTER_PARTS
-from catalyst_cityscapes.bench.turns import Row, in_turns, timed
+from catalyst_cityscapes.bench.repeats import Row, interleaved, timed
 from catalyst_cityscapes.inference.folder import test_images
 from catalyst_cityscapes.inference.predictor import Predictor
 from catalyst_cityscapes.models.acceleration import FORMATS
@@ -70,7 +70,7 @@ def scene(seed: int, height: int, width: int) -> np.ndarray:
 
 def control_classes(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarray:
     """What the control arm does with an image between decoding and writing."""
-    with control.gpu_arithmetic():
+    with control.strict_fp32():
         probabilities = control.predict(model, image, protocol)
     assert np.isfinite(probabilities).all()
     return control.decide(probabilities)
@@ -78,7 +78,7 @@ def control_classes(model: nn.Module, image: np.ndarray, protocol: Protocol) -> 
 
 def our_classes(predictor: Predictor, image: np.ndarray) -> np.ndarray:
     """The same of ours."""
-    with control.gpu_arithmetic():
+    with control.strict_fp32():
         found = predictor.predict(image)
         prediction, finite = found.decide()
         assert finite
@@ -91,19 +91,21 @@ def compare_maps(
     image: np.ndarray,
     protocol: Protocol,
     mode: str,
-    turns: int,
+    repeats: int,
     predictor: Predictor | None = None,
 ) -> Row:
     """Times one image from pixels to classes, in memory; by a predictor of `mode`, or the given one."""
     predictor = predictor or Predictor(model, protocol, mode)
     expected, found = control_classes(model, image, protocol), our_classes(predictor, image)
     agreement = round(float((expected == found).mean()), 6)
-    measured = in_turns(lambda: control_classes(model, image, protocol), lambda: our_classes(predictor, image), turns)
+    measured = interleaved(
+        lambda: control_classes(model, image, protocol), lambda: our_classes(predictor, image), repeats
+    )
     return {**_about(image.shape, protocol), "tester": mode, "agreement": agreement, **measured.row()}
 
 
 def compare_files(
-    model: nn.Module, size: tuple[int, int], protocol: Protocol, images: int, mode: str, turns: int
+    model: nn.Module, size: tuple[int, int], protocol: Protocol, images: int, mode: str, repeats: int
 ) -> Row:
     """Times a list of images from PNG to PNG."""
     with tempfile.TemporaryDirectory() as name:
@@ -116,7 +118,7 @@ def compare_files(
         def controls() -> object:
             return control.test_images(model, pairs, protocol, folder / "control", COLORS)
 
-        measured = in_turns(controls, ours, turns)
+        measured = interleaved(controls, ours, repeats)
         same = all(
             (folder / "ours" / path.relative_to(folder / "control")).read_bytes() == path.read_bytes()
             for path in (folder / "control").rglob("*.png")
@@ -124,23 +126,23 @@ def compare_files(
     return {**_about(size, protocol), "images": images, "tester": mode, "same_files": same, **measured.row()}
 
 
-def outside_the_network(turns: int) -> Iterator[Row]:
+def outside_the_network(repeats: int) -> Iterator[Row]:
     """One 2048 x 1024 image, 19 classes, with a network that costs nothing."""
     model, image = StandIn(19, CROP).to(device()), scene(0, *SIZE)
     for mode in ("exact", "fast"):
-        yield {"what": "outside the network", **compare_maps(model, image, Protocol((CROP, CROP), 2048), mode, turns)}
+        yield {"what": "outside the network", **compare_maps(model, image, Protocol((CROP, CROP), 2048), mode, repeats)}
     yield {
         "what": "outside the network, with files",
-        **compare_files(model, SIZE, Protocol((CROP, CROP), 2048), 4, "exact", max(turns // 2, 1)),
+        **compare_files(model, SIZE, Protocol((CROP, CROP), 2048), 4, "exact", max(repeats // 2, 1)),
     }
     small = StandIn(19, SMALL_CROP).to(device())
     protocol = Protocol((SMALL_CROP, SMALL_CROP), SMALL_SIZE[1], MULTI_SCALES)
     for mode in ("exact", "fast"):
-        row = compare_maps(small, scene(0, *SMALL_SIZE), protocol, mode, turns)
+        row = compare_maps(small, scene(0, *SMALL_SIZE), protocol, mode, repeats)
         yield {"what": "outside the network, six scales", **row}
 
 
-def forward_seconds(predictor: Predictor, size: tuple[int, int], turns: int) -> float:
+def forward_seconds(predictor: Predictor, size: tuple[int, int], repeats: int) -> float:
     """Median seconds of the forward passes of one image at scale 1, in the predictor's batches: no tester that sends
     the same batches can be faster."""
     protocol = predictor.protocol
@@ -158,11 +160,11 @@ def forward_seconds(predictor: Predictor, size: tuple[int, int], turns: int) -> 
     if not predictor.is_prepared:
         our_classes(predictor, scene(0, *size))
     batches = [batch.contiguous(memory_format=FORMATS[predictor.memory_format]) for batch in batches]
-    with control.gpu_arithmetic(), predictor.arithmetic():
-        return float(np.median([timed(forward)[0] for _ in range(turns + 1)][1:]))
+    with control.strict_fp32(), predictor.arithmetic():
+        return float(np.median([timed(forward)[0] for _ in range(repeats + 1)][1:]))
 
 
-def with_network(turns: int) -> Iterator[Row]:
+def with_network(repeats: int) -> Iterator[Row]:
     """PSPNet-50: on a GPU an image of Cityscapes' size, else a small one; the forward passes alone are the bound."""
     torch.manual_seed(0)
     model = PSPNet(layers=50, classes=19, pretrained=False).to(device()).eval()
@@ -170,14 +172,14 @@ def with_network(turns: int) -> Iterator[Row]:
     protocol = Protocol((crop, crop), size[1])
     for mode, precision, memory_format in NETWORK_ARMS if torch.cuda.is_available() else CPU_NETWORK_ARMS:
         predictor = Predictor(model, protocol, mode, precision=precision, memory_format=memory_format)
-        row = compare_maps(model, scene(0, *size), protocol, mode, turns, predictor)
-        bound = forward_seconds(predictor, size, turns)
+        row = compare_maps(model, scene(0, *size), protocol, mode, repeats, predictor)
+        bound = forward_seconds(predictor, size, repeats)
         share = {"forward_s": round(bound, 4), "share_of_bound": round(bound / row["ours_s"], 4)}
         arm = {"precision": precision, "memory_format": memory_format}
         yield {"what": "with PSPNet-50", **row, **arm, **share}
 
 
-def curves(turns: int) -> Iterator[Row]:
+def curves(repeats: int) -> Iterator[Row]:
     """Seconds of `exact` outside the network as one quantity grows, per unit of it."""
     height, width = SMALL_SIZE
     once = Protocol((SMALL_CROP, SMALL_CROP), width)
@@ -190,7 +192,7 @@ def curves(turns: int) -> Iterator[Row]:
                 our_classes(predictor, image)
 
         work()
-        times = np.array([timed(work) for _ in range(turns)])
+        times = np.array([timed(work) for _ in range(repeats)])
         wall, cpu = np.median(times, axis=0)
         return {
             "what": f"curve: {what}",
@@ -256,7 +258,7 @@ def memory() -> Iterator[Row]:
 
 
 PARTS: Mapping[str, Callable[[int], Iterator[Row]]] = dict(
-    zip(TESTER_PARTS, (outside_the_network, with_network, curves, lambda turns: memory()), strict=True)
+    zip(TESTER_PARTS, (outside_the_network, with_network, curves, lambda repeats: memory()), strict=True)
 )
 
 

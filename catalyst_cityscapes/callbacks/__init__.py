@@ -2,7 +2,7 @@
 
 from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
 from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
-from catalyst_cityscapes.callbacks.determinism import DeterminismLedger
+from catalyst_cityscapes.callbacks.determinism import DeterminismReport
 from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
 from catalyst_cityscapes.callbacks.epoch_log import EpochLogging
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
@@ -12,13 +12,13 @@ from catalyst_cityscapes.callbacks.one_cycle import OneCycle
 from catalyst_cityscapes.callbacks.poly_lr import PolyLR
 from catalyst_cityscapes.callbacks.progress import Progress
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
-from catalyst_cityscapes.callbacks.watch import Watch
+from catalyst_cityscapes.callbacks.training_monitor import TrainingMonitor
 
 __all__ = [
     "AuxLossWeighting",
     "BatchMeanIoU",
     "Checkpoint",
-    "DeterminismLedger",
+    "DeterminismReport",
     "EarlyStopping",
     "EpochLogging",
     "GradientStep",
@@ -28,5 +28,5 @@ __all__ = [
     "PolyLR",
     "Progress",
     "SyncBNConversion",
-    "Watch",
+    "TrainingMonitor",
 ]

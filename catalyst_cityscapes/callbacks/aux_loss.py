@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from catalyst_cityscapes.losses.supervised import supervised_losses
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import LossCallback, Losses, LossRun
 
 
@@ -18,6 +19,8 @@ class AuxLossWeighting(LossCallback):
     Args:
         weight: of the auxiliary loss; 0.4 in the reference. 0 leaves the head in the network but out of the loss.
     """
+
+    ROLE = Role("aux_loss", affects="loss", topics="aux", reports=("loss", "main_loss", "aux_loss"))
 
     def __init__(self, weight: float = 0.4) -> None:
         super().__init__()

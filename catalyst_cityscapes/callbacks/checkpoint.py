@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from catalyst.core.callback import ICheckpointCallback
 from torch import distributed
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import (
     BEST,
@@ -49,6 +51,25 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
     """
 
     place = Place.CHECKPOINT
+
+    @classmethod
+    def role(cls, arguments: Mapping[str, Any]) -> Role:
+        """Which checkpoint is tested; what decides on the best one counts only where that is tested."""
+        watches = arguments.get("select", "last") == "best"
+        kept = Role("log", affects="nothing")
+        deciding = Role("model_selection", affects="selection", counted=watches)
+        return Role(
+            "model_selection",
+            affects="selection",
+            watches=watches,
+            arguments={
+                "every_minutes": kept,
+                "keep": kept,
+                "save_every": Role("log", affects="nothing", control=False),  # the control arm has an option for it
+                "select": Role("model_selection", affects="selection", resume="another checkpoint will be tested"),
+                **dict.fromkeys(("metric", "loader", "minimize"), deciding),
+            },
+        )
 
     def __init__(
         self,
@@ -122,14 +143,14 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
         # Beyond the batches that every process has, there is nobody to agree with.
         if runner.iteration >= runner.common_batches:
             return
-        asked = runner.agreement.exchange(self._wish(runner))
+        asked = runner.consensus.exchange(self._vote(runner))
         if asked == NOTHING:
             return
         path = self._save_within(runner)
         if asked == STOP:
             raise self._preempted(runner, path)
 
-    def _wish(self, runner: TrainingRun) -> int:
+    def _vote(self, runner: TrainingRun) -> int:
         if runner.signals.received is not None:
             return STOP
         due = self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
@@ -149,7 +170,7 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
                 self._save(runner, improved, due)
             if distributed.is_initialized():
                 distributed.barrier()
-        asked = runner.agreement.exchange(self._wish(runner))
+        asked = runner.consensus.exchange(self._vote(runner))
         # A run that is at its end just ends; without a file of this epoch the next step saves.
         if asked == STOP and due and runner.epoch_step < runner.num_epochs and not runner.need_early_stop:
             raise self._preempted(runner, runner.logdir / "model" / LAST)
@@ -193,7 +214,7 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
         batches = runner.iteration + 1 if runner.is_train_loader else runner.train_batches
         epoch = runner.epoch_step - 1
         path = runner.logdir / "model" / within_name((epoch, batches))
-        parts = runner.agreement.gather(
+        parts = runner.consensus.gather(
             process_state(runner), runner.engine.is_main_process, runner.engine.num_processes
         )
         if parts is not None:

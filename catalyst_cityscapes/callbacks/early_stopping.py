@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from catalyst_cityscapes.callbacks.reported_metrics import check_metric
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.errors import OptionError, did_you_mean
 
@@ -20,6 +21,7 @@ class EarlyStopping(PlacedCallback):
         min_delta: smallest change that counts, >= 0.
     """
 
+    ROLE = Role("model_selection", affects="selection", takes=("stop",), watches=True)
     place = Place.STOPPING
 
     def __init__(

@@ -3,6 +3,7 @@
 import csv
 import os
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
 from semseg_ref.base.iteration_log import append_rows, sync_file
@@ -17,6 +18,8 @@ class EpochLogging(PlacedCallback):
     """
 
     place = Place.EPOCH_LOG
+
+    ROLE = Role("log", affects="nothing")
 
     def on_experiment_start(self, runner: TrainingRun) -> None:
         """Opens the file; a resumed run keeps the rows of finished epochs."""

@@ -2,6 +2,7 @@
 
 from torch.nn.utils import clip_grad_norm_
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import StepCallback, TrainingRun
 from semseg_ref.base.errors import OptionError
 
@@ -17,6 +18,8 @@ class GradientStep(StepCallback):
         accumulation_steps: batches per optimiser step, >= 1.
         clip_norm: largest global gradient norm, or None (the reference does not clip).
     """
+
+    ROLE = Role("gradient_step", affects="gradients")
 
     def __init__(self, accumulation_steps: int = 1, clip_norm: float | None = None) -> None:
         super().__init__()

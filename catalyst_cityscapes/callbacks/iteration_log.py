@@ -2,6 +2,7 @@
 
 import torch
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import OptionError
@@ -17,6 +18,7 @@ class IterationLogging(PlacedCallback):
         every: steps between writes, >= 1.
     """
 
+    ROLE = Role("log", affects="nothing")
     place = Place.STEP_LOG
 
     def __init__(self, every: int = 50) -> None:

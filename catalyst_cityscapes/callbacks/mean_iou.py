@@ -3,6 +3,7 @@
 import torch
 from catalyst.core.callback import IMetricCallback
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import MetricRun, Place, PlacedCallback
 from semseg_ref.catalog import load_names
 from semseg_ref.metric import areas_from_matrix, scores_from_areas
@@ -59,6 +60,13 @@ class MeanIoU(PlacedCallback, IMetricCallback):
 
     place = Place.LOSS
 
+    ROLE = Role(
+        "model_selection",
+        affects="metrics",
+        resume="the log's scores are counted otherwise from here on",
+        control=True,
+    )
+
     def __init__(self, classes: int, ignore_index: int = 255, names: str | None = None) -> None:
         super().__init__()
         self.classes, self.ignore_index = classes, ignore_index
@@ -97,7 +105,7 @@ class MeanIoU(PlacedCallback, IMetricCallback):
 
 
 class BatchMeanIoU(PlacedCallback, IMetricCallback):
-    """The earlier attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class
+    """The 2020 Catalyst attempt's validation metric: the mean over batches of each batch's mean IoU; an absent class
     scores 1.
 
     Biased upwards and not comparable with mIoU; here so that its effect on model selection can be measured.
@@ -107,6 +115,7 @@ class BatchMeanIoU(PlacedCallback, IMetricCallback):
         ignore_index: label that does not count.
     """
 
+    ROLE = Role("model_selection", affects="metrics")
     place = Place.LOSS
 
     def __init__(self, classes: int, ignore_index: int = 255) -> None:

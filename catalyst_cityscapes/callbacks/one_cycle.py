@@ -1,14 +1,18 @@
-"""The earlier attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
+"""The 2020 Catalyst attempt's schedule: linear warm-up, then linear decay, with a momentum cycle."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from catalyst.core.callback import ISchedulerCallback
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.schedules.one_cycle import one_cycle
 from catalyst_cityscapes.train.context import Place, PlacedCallback, ScheduleRun
 from semseg_ref.base.errors import OptionError
 
 
 class OneCycle(PlacedCallback, ISchedulerCallback):
-    """Catalyst 20.06's OneCycleLRWithWarmup as the earlier attempt configured it, stepped after every batch.
+    """Catalyst 20.06's OneCycleLRWithWarmup as the 2020 Catalyst attempt configured it, stepped after every batch.
 
     There it overwrote every group's rate with one value, so that the heads never got their ten-fold rate, drove the
     momentum from 0 (the optimiser's default) to 0.85 and 0.95, and ran one epoch ahead of the training.
@@ -23,6 +27,13 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
     """
 
     place = Place.RATES
+
+    @classmethod
+    def role(cls, arguments: Mapping[str, Any]) -> Role:
+        """It drives what is not null, and takes no other part."""
+        driven = tuple(name for name in ("rates", "momentum") if arguments.get(name, ...) is not None)
+        kind = "schedule" if arguments.get("rates", ...) else "momentum"
+        return Role(kind, affects=driven or "nothing", takes=driven, drives=True)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from catalyst.core.callback import ISchedulerCallback
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.schedules.poly import poly_learning_rate
 from catalyst_cityscapes.train.context import Place, PlacedCallback, ScheduleRun
 from semseg_ref.optimizer import set_learning_rate
@@ -19,6 +20,7 @@ class PolyLR(PlacedCallback, ISchedulerCallback):
         power: 0.9 in the reference.
     """
 
+    ROLE = Role("schedule", affects="rates")
     place = Place.RATES
 
     def __init__(self, base_lr: float, power: float = 0.9) -> None:

@@ -5,6 +5,7 @@ import time
 
 from tqdm import tqdm
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.errors import OptionError
 
@@ -16,6 +17,7 @@ class Progress(PlacedCallback):
         every: steps between updates, >= 1.
     """
 
+    ROLE = Role("log", affects="nothing")
     place = Place.DISPLAY
 
     def __init__(self, every: int = 10) -> None:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.errors import OptionError, did_you_mean
 
@@ -15,7 +16,7 @@ def convert_sync_bn(model: nn.Module, backend: str = "torch") -> nn.Module:
 
     Args:
         model: a bare network, before DDP.
-        backend: `torch` (the reference's) or `apex` (the earlier attempt's).
+        backend: `torch` (the reference's) or `apex` (the 2020 Catalyst attempt's).
 
     Raises:
         OptionError: unknown backend, or NVIDIA's apex is not importable.
@@ -43,6 +44,7 @@ class SyncBNConversion(PlacedCallback):
         backend: `torch` or `apex`.
     """
 
+    ROLE = Role("sync_bn", affects="network", topics="sync_bn")
     place = Place.NETWORK
 
     def __init__(self, backend: Literal["torch", "apex"] = "torch") -> None:

@@ -15,30 +15,32 @@ from catalyst_cityscapes.bench import STEP_ARMS, TESTER_PARTS
 from semseg_ref.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from catalyst_cityscapes.bench.turns import Row
+    from catalyst_cityscapes.bench.repeats import Row
 
 
 @click.group()
 def bench() -> None:
-    """Time ours against the control arm, in turns in one process, with ratios, their spread and physical bounds.
+    """Time ours against the control arm, in interleaved repeats in one process: ratios, their spread, physical bounds.
 
     A ratio is the control arm's time over ours: above 1 we are faster. `cpu_time_ratio` and `fastest_ratio` are the
-    same of processor time and of the fastest turns, which a busy machine disturbs less. Each part prints a table, and
+    same of processor time and of the fastest repeats, which a busy machine disturbs less. Each part prints a table, and
     writes a CSV with the environment in its name below --output.
     """
 
 
-def bench_options(turns: int) -> Callable[[Callable], Callable]:
-    """Adds `--turns` and `--output`."""
+def bench_options(repeats: int) -> Callable[[Callable], Callable]:
+    """Adds `--repeats` (`--turns` of before) and `--output`."""
 
     def add(command: Callable) -> Callable:
         options = (
             click.option(
+                "--repeats",
                 "--turns",
+                "repeats",
                 type=click.IntRange(min=1),
-                default=turns,
+                default=repeats,
                 show_default=True,
-                help="Turns after one that warms up.",
+                help="Repeats after one that warms up.",
             ),
             click.option("--output", default="benchmarks/results", show_default=True, metavar="FOLDER"),
         )
@@ -55,32 +57,32 @@ threads_option = click.option(
 
 
 @bench.command()
-@bench_options(turns=7)
+@bench_options(repeats=7)
 @click.option("--images", type=click.IntRange(min=1), default=6, show_default=True, help="Different images to draw.")
-@click.option("--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Crops a turn.")
+@click.option("--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Crops a repeat.")
 @click.option("--height", type=click.IntRange(min=64), default=1024, show_default=True)
 @click.option("--width", type=click.IntRange(min=64), default=2048, show_default=True)
 @click.option("--crop", type=click.IntRange(min=9), default=713, show_default=True)
 @click.option("--folder", metavar="FOLDER", help="Where images and cache are kept; default: a temporary folder.")
-def data(turns: int, output: str, folder: str | None, **size: int) -> None:
+def data(repeats: int, output: str, folder: str | None, **size: int) -> None:
     """From files to normalised crops: control arm, crop-first, crop-first from the cache; bounds: decode, copy.
 
     Always on one thread, which is what a loader worker has. Here ratio_low and ratio_high are the least and the most of
-    the turns, and fastest_ratio takes each sample's least processor time.
+    the repeats, and fastest_ratio takes each sample's least processor time.
     """
-    _write(output, "data", 1, _data_rows(turns, folder, **size))
+    _write(output, "data", 1, _data_rows(repeats, folder, **size))
 
 
 @bench.command()
-@bench_options(turns=9)
+@bench_options(repeats=9)
 @threads_option
 @click.option("--layers", type=click.Choice(["50", "101", "152"]), default="50", show_default=True)
 @click.option("--crop", type=click.IntRange(min=33), default=97, show_default=True)
 @click.option("--batch", type=click.IntRange(min=2), default=4, show_default=True)
-@click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Steps a turn.")
+@click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Steps a repeat.")
 @click.option("--arm", "arms", multiple=True, metavar="NAME", help=f"Only these of: {', '.join(STEP_ARMS)}.")
 def step(
-    turns: int, output: str, threads: int, layers: str, crop: int, batch: int, steps: int, arms: tuple[str, ...]
+    repeats: int, output: str, threads: int, layers: str, crop: int, batch: int, steps: int, arms: tuple[str, ...]
 ) -> None:
     """A training step: the cost of loop and metric, and the engine's faster ways with their share of the peak rate."""
     for name in arms:
@@ -90,39 +92,39 @@ def step(
 
     chosen = {name: STEP_ARMS[name] for name in arms} if arms else None
     _set_threads(threads)
-    _write(output, "step", threads, step_rows(Size(int(layers), crop, batch, steps), turns, chosen))
+    _write(output, "step", threads, step_rows(Size(int(layers), crop, batch, steps), repeats, chosen))
 
 
 @bench.command()
-@bench_options(turns=5)
+@bench_options(repeats=5)
 @threads_option
 @click.option("--part", "parts", multiple=True, type=click.Choice(TESTER_PARTS), help="Only these; default: all.")
-def tester(turns: int, output: str, threads: int, parts: tuple[str, ...]) -> None:
+def tester(repeats: int, output: str, threads: int, parts: tuple[str, ...]) -> None:
     """The multi-patch tester: outside the network, with it, as costs grow, and its memory."""
     from catalyst_cityscapes.bench.tester import PARTS
 
     _set_threads(threads)
     for part in parts or PARTS:
-        _write(output, f"tester_{part}", threads, PARTS[part](turns))
+        _write(output, f"tester_{part}", threads, PARTS[part](repeats))
 
 
 @bench.command(name="all")
-@bench_options(turns=5)
+@bench_options(repeats=5)
 @threads_option
-def all_parts(turns: int, output: str, threads: int) -> None:
+def all_parts(repeats: int, output: str, threads: int) -> None:
     """Everything, at the default sizes: about a quarter of an hour on two cores."""
     from catalyst_cityscapes.bench.step import Size, step_rows
     from catalyst_cityscapes.bench.tester import PARTS
 
     _set_threads(threads)
-    _write(output, "data", 1, _data_rows(turns, None))
-    _write(output, "step", threads, step_rows(Size(), turns))
+    _write(output, "data", 1, _data_rows(repeats, None))
+    _write(output, "step", threads, step_rows(Size(), repeats))
     for part, rows in PARTS.items():
-        _write(output, f"tester_{part}", threads, rows(turns))
+        _write(output, f"tester_{part}", threads, rows(repeats))
 
 
 def _data_rows(
-    turns: int,
+    repeats: int,
     folder: str | None,
     images: int = 6,
     samples: int = 24,
@@ -136,7 +138,7 @@ def _data_rows(
 
     with tempfile.TemporaryDirectory() as temporary, shown_progress() as progress:
         place = create_folder(folder) if folder else Path(temporary)
-        timings = time_data_path(place, images, samples, turns, (height, width), (crop, crop), progress)
+        timings = time_data_path(place, images, samples, repeats, (height, width), (crop, crop), progress)
     yield from timings.rows()
 
 
@@ -152,8 +154,8 @@ def _write(output: str, name: str, threads: int, rows: Iterator[Row]) -> None:
     import cv2
     import torch
 
+    from catalyst_cityscapes.bench.repeats import environment, write_rows
     from catalyst_cityscapes.bench.table import print_rows
-    from catalyst_cityscapes.bench.turns import environment, write_rows
     from semseg_ref.base.files import create_folder
 
     folder = create_folder(output)

@@ -11,7 +11,7 @@ import click
 
 from catalyst_cityscapes.runs.find import newest_run
 from semseg_ref.base.errors import InputError, OptionError, printable
-from semseg_ref.protocol import Protocol, meaning
+from semseg_ref.protocol import Protocol, preset_values
 
 if TYPE_CHECKING:
     from catalyst_cityscapes.evaluation.comparison import Comparison
@@ -119,7 +119,7 @@ def _official_protocol(score: dict[str, Any], path: Path) -> dict[str, Any] | No
         protocol = dataclasses.replace(Protocol.from_dict(entries), scorer="cityscapesscripts")
     except OptionError as error:
         raise InputError(f"{path}: {error}") from error
-    is_official = {key: protocol.to_dict()[key] for key in meaning("official")} == meaning("official")
+    is_official = {key: protocol.to_dict()[key] for key in preset_values("official")} == preset_values("official")
     protocol = dataclasses.replace(protocol, name="official" if is_official else None)
     return {**protocol.to_dict(), "hash": protocol.hash}
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from catalyst_cityscapes.models.acceleration import MemoryFormat, apply_memory_format
-from semseg_ref.tester import gpu_arithmetic
+from semseg_ref.tester import strict_fp32
 
 FOLDING_BOUND = 1e-4
 """Largest change of a logit by folding, relative to the largest logit."""
@@ -46,7 +46,7 @@ def fold_batch_norm(model: nn.Module, window: torch.Tensor) -> nn.Module:
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
         folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
         folded.set_submodule(norm_name, nn.Identity())
-    with gpu_arithmetic():
+    with strict_fp32():
         expected, found = (_logits(network(window)).float() for network in (model, folded))
     is_same = (found - expected).abs().max() <= FOLDING_BOUND * expected.abs().max()
     return folded if bool(is_same) else model

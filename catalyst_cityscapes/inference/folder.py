@@ -26,7 +26,7 @@ from semseg_ref.base.files import create_folder
 from semseg_ref.dataset import read_image, read_label
 from semseg_ref.evaluation import Evaluation, evaluate_folder, evaluation_from_matrices, output_names, score_prediction
 from semseg_ref.protocol import Protocol
-from semseg_ref.tester import Progress, gpu_arithmetic, save_prediction
+from semseg_ref.tester import Progress, save_prediction, strict_fp32
 
 # Threads that read and prepare images; a CPU's cores are the network's.
 READERS = {"cpu": 1, "cuda": min(4, os.cpu_count() or 1)}
@@ -211,7 +211,7 @@ def test_images(
     folders = [create_folder(Path(save_folder) / kind) for kind in ("gray", "color")]
     predictor = Predictor(model, protocol, mode, batch, precision)
     told = -1
-    with gpu_arithmetic():
+    with strict_fp32():
         writer = _Writer(folders, names, data_list, colors, labels, progress, WRITERS[predictor.device.type])
         reader = iter(_Reader([image for image, _ in data_list], predictor, READERS[predictor.device.type]))
         maps = predictor.run(reader)

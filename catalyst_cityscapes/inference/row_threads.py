@@ -31,7 +31,7 @@ def one_thread_workers(count: int) -> ThreadPoolExecutor:
     return pool
 
 
-def in_shares(work: Callable[[int, int], None], rows: int, step: int, threads: int) -> None:
+def in_row_chunks(work: Callable[[int, int], None], rows: int, step: int, threads: int) -> None:
     """Calls `work(begin, end)` for shares of `rows` that start at multiples of `step`, one share a thread.
 
     Raises:

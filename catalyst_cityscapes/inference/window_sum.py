@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from catalyst_cityscapes.inference.buffers import BufferPool
-from catalyst_cityscapes.inference.row_threads import in_shares
+from catalyst_cityscapes.inference.row_threads import in_row_chunks
 from catalyst_cityscapes.inference.windows import PreparedScale
 
 # For one thread's share of a processor's second-level cache and a little more.
@@ -57,7 +57,7 @@ def strips_keep_bits(images: int, height: int, width: int, rows: int, threads: i
         for y in range(begin, end, rows):
             strips[:, :, y : min(y + rows, end)] = F.softmax(logits[:, :, y : min(y + rows, end)], dim=1)
 
-    in_shares(work, height, rows, threads)
+    in_row_chunks(work, height, rows, threads)
     return torch.equal(strips, whole)
 
 
@@ -119,7 +119,7 @@ class WindowSum:
         def work(begin: int, end: int) -> None:
             self._add_rows(values, window, rows, is_softmax, begin, end)
 
-        in_shares(work, height, rows, threads)
+        in_row_chunks(work, height, rows, threads)
 
     def _add_rows(
         self,

@@ -1,4 +1,4 @@
-"""SGD with the earlier attempt's decoupled weight decay."""
+"""SGD with the 2020 Catalyst attempt's decoupled weight decay."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ class DecoupledSGD(torch.optim.SGD):
     """SGD whose weight decay shrinks the weights before the step instead of entering the momentum.
 
     `w <- w - lr * weight_decay * w`, then a plain SGD step: Catalyst 20.06's default (`decouple_weight_decay`),
-    which the earlier attempt ran with; the reference uses plain L2.
+    which the 2020 Catalyst attempt ran with; the reference uses plain L2.
     """
 
     @torch.no_grad()

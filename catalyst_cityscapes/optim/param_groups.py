@@ -1,4 +1,4 @@
-"""Parameter groups of the recipes: the reference's, and the earlier attempt's."""
+"""Parameter groups of the recipes: the reference's, and the 2020 Catalyst attempt's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def reference_groups(
     Args:
         model: bare network; an adapter of another net names its heads in `head_names`.
         lr, weight_decay: the optimiser's own; the decay stays the optimiser's default for all groups.
-        head_multiplier: 10 in the reference; 1 is what the earlier attempt's scheduler made of it.
+        head_multiplier: 10 in the reference; 1 is what the 2020 Catalyst attempt's scheduler made of it.
     """
     return official_groups(model, lr, head_multiplier, heads=_head_names(model))
 
@@ -36,7 +36,7 @@ def no_bias_decay_groups(
     backbone_decay: float | None = None,
     skip_bias: bool = True,
 ) -> Groups:
-    """The earlier attempt's decay on the reference's groups: less on the backbone, none on biases.
+    """The 2020 Catalyst attempt's decay on the reference's groups: less on the backbone, none on biases.
 
     Args:
         model, lr, head_multiplier: as for `reference_groups`.

@@ -3,45 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from catalyst_cityscapes.recipe.key_roles import how_to_say_it, may_resume
 from semseg_ref.base.errors import CheckpointError, InputError
-
-# Where files are, what is shown, kept or computed twice: no number depends on them, and nobody needs to be told.
-FREE = (
-    "callbacks.checkpoint.every_minutes",
-    "callbacks.checkpoint.keep",
-    "callbacks.checkpoint.save_every",
-    "callbacks.determinism",
-    "callbacks.epoch_log",
-    "callbacks.iteration_log",
-    "callbacks.progress",
-    "callbacks.watch",
-    "data.cache",
-    "data.colors",
-    "data.names",
-    "data.test_list",
-    "engine.activation_checkpointing",
-    "engine.timeout_minutes",
-    "engine.transfer",
-    "expected",
-    "experiment.logdir",
-    "experiment.name",
-    "protocol",
-    "sampling.across_epochs",
-    "sampling.persistent_workers",
-    "sampling.workers",
-)
-# Allowed, each with what it does.
-TOLD = {
-    "callbacks.checkpoint.select": "another checkpoint will be tested",
-    "callbacks.mean_iou": "the log's scores are counted otherwise from here on",
-    "data.root": "the images must be the same ones",
-    "data.val_list": "validation is on other images from here on",
-    "engine.cudnn_benchmark": "the last bits may differ on a GPU",
-    "engine.deterministic": "the last bits may differ on a GPU",
-    "engine.device": "the last bits differ between devices",
-    "experiment.epochs": "the schedule is stretched or cut from here on, so this is no longer the run of either length",
-    "validation": "epochs are validated otherwise from here on",
-}
 
 
 def differing(left: Any, right: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
@@ -51,11 +14,6 @@ def differing(left: Any, right: Any, path: tuple[str, ...] = ()) -> Iterator[tup
             yield from differing(left.get(key, ...), right.get(key, ...), (*path, str(key)))
     elif left != right:
         yield path, left, right
-
-
-def differences(left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    """Dotted key paths at which two nested mappings differ; a key that only one of them has is one path."""
-    return (".".join(path) for path, _, _ in differing(left, right))
 
 
 def is_below(path: str, names: Sequence[str]) -> bool:
@@ -85,28 +43,26 @@ def check_changes(
         return ["it holds no recipe, so nobody knows whether this run's is the same"]
     # A key that is absent means its default, and null is what keys that came later have.
     unset = (None, ...)
-    changed = [".".join(key) for key, old, new in differing(before, now) if not (old in unset and new in unset)]
+    paths = [key for key, old, new in differing(before, now) if not (old in unset and new in unset)]
+    changed = {".".join(path): may_resume(path, before, now) for path in paths}
     for name in allowed:
         if not any(is_below(other, [name]) for other in changed):
-            raise InputError(f"--allow-changed {name}: is as it was{_of_these(changed)}")
-    refused = [name for name in changed if not is_below(name, (*FREE, *TOLD, *allowed))]
+            raise InputError(f"--allow-changed {name}: is as it was{_of_these(list(changed))}")
+    refused = [name for name, answer in changed.items() if answer is False and not is_below(name, allowed)]
     if refused:
         shown = ", ".join(_described(name, before, now) for name in refused[:3])
+        hint = how_to_say_it(paths[list(changed).index(refused[0])], before, now)
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
         raise CheckpointError(
             f"{path}: was made with another recipe: {shown}{more}; restore the old value, start a new run with "
-            f"--set experiment.name=NAME, or go on all the same with --allow-changed {refused[0]}"
+            f"--set experiment.name=NAME, or go on all the same with --allow-changed {refused[0]}{hint}"
         )
-    told = [name for name in changed if not is_below(name, FREE)]
-    return [f"{_described(name, before, now)}: {_consequence(name)}" for name in told]
+    told = {name: answer or "allowed; this is another training" for name, answer in changed.items()}
+    return [f"{_described(name, before, now)}: {what}" for name, what in told.items() if isinstance(what, str)]
 
 
 def _of_these(changed: list[str]) -> str:
     return f"; changed: {', '.join(changed[:5])}" if changed else "; nothing changed"
-
-
-def _consequence(path: str) -> str:
-    return next((what for name, what in TOLD.items() if is_below(path, [name])), "allowed; this is another training")
 
 
 def _described(path: str, before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from catalyst_cityscapes.recipe.nodes.targets import check_nodes
 from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.normalisation import check_stated
-from catalyst_cityscapes.recipe.places import CONFIGS, PARTS, shipped_configs, shipped_parts
+from catalyst_cityscapes.recipe.places import CONFIGS, PARTS, shipped_config, shipped_configs, shipped_parts
 from catalyst_cityscapes.recipe.protocols import complete_protocol, without_renamed_protocol
 from catalyst_cityscapes.recipe.references import check_values
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -109,7 +109,7 @@ def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def find_config(name: str) -> Path:
     """A config by path, or by its name below `catalyst_cityscapes/configs`, with or without `.yml`."""
     path = Path(name)
-    for candidate in (path, CONFIGS / name, CONFIGS / f"{name}.yml"):
+    for candidate in (path, shipped_config(name)):
         if os.path.isfile(candidate):
             return candidate
     wanted = "/".join(path.parts[-2:]).removesuffix(".yml") + ".yml"
@@ -203,7 +203,7 @@ def _bases(content: dict[str, Any], name: str) -> list[tuple[str, str]]:
 def _find_base(folder: Path, entry: str, place: str) -> tuple[Path, str]:
     """The file of a base, and what messages call it; a file relative to `folder` comes before a shipped one."""
     beside = folder / entry
-    for path, name in ((beside, str(beside)), (CONFIGS / entry, entry), (CONFIGS / f"{entry}.yml", entry)):
+    for path, name in ((beside, str(beside)), (shipped_config(entry), entry)):
         if os.path.isfile(path):
             return path, name
     shipped = [*shipped_configs(), *shipped_parts()]

@@ -6,6 +6,17 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PARTS = CONFIGS / "_base_"
 """Files that are no recipes by themselves, but that recipes are put together from by `base:`."""
 RECIPE_FILE = "recipe.yml"
+RENAMED_CONFIGS = {
+    "swap/augmentation_earlier_attempt": "swap/augmentation_catalyst_2020",
+    "swap/earlier_attempt": "swap/catalyst_2020",
+}
+"""Old to new names of shipped configs, for recipes, ladder plans and command lines from before."""
+
+
+def shipped_config(name: str) -> Path:
+    """Where the shipped config of a name, with or without `.yml`, lies or would lie; old names are known."""
+    plain = name.removesuffix(".yml")
+    return CONFIGS / f"{RENAMED_CONFIGS.get(plain, plain)}.yml"
 
 
 def shipped_configs() -> list[str]:

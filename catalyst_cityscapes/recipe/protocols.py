@@ -7,7 +7,7 @@ from typing import Any
 from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
-from semseg_ref.protocol import PROTOCOLS, Protocol, meaning
+from semseg_ref.protocol import PROTOCOLS, Protocol, preset_values
 
 
 def without_renamed_protocol(below: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def complete_protocol(
     name = section.get("name") if isinstance(section, dict) else None
     if not isinstance(name, str) or name not in PROTOCOLS:
         return
-    for key, value in meaning(name).items():
+    for key, value in preset_values(name).items():
         if key not in section:
             section[key] = value
         elif not _equal(section[key], value):

@@ -1,15 +1,24 @@
-"""The recipe: which top-level keys there are and what each holds. Everything that can change a score is one of them."""
+"""The recipe: which top-level keys there are and what each holds. Everything that can change a score is one of them.
 
-from typing import Any, Literal
+Each key says in its `Role` what it affects, or the section above it does for all of its keys.
+"""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from catalyst_cityscapes.recipe.nodes.renamed import with_current_names
+from catalyst_cityscapes.recipe.role import NOTHING, Role
 from semseg_ref.base.errors import OptionError
 from semseg_ref.protocol import Protocol, whole
 
 Node = dict[str, Any]
 """A component: `_target_` (dotted name) and its arguments."""
+
+
+FREE = Role("setting", affects=NOTHING)
+"""Where files are, what is shown, and what is carried out otherwise with the same numbers."""
+LAST_BITS = "the last bits may differ on a GPU"
 
 
 class Section(BaseModel):
@@ -25,11 +34,19 @@ class Experiment(Section):
     start from (fine-tuning); its classifiers stay random where the classes are others. Null: the network's own start.
     """
 
-    name: str = Field(pattern=r"^[\w.-]*[\w-][\w.-]*$")
-    seed: int | None = Field(default=0, ge=0)
-    epochs: PositiveInt
-    logdir: str
-    weights: str | None = None
+    name: Annotated[str, FREE] = Field(pattern=r"^[\w.-]*[\w-][\w.-]*$")
+    # A lab sets the seed of each of its runs.
+    seed: Annotated[int | None, Role("seed", affects="draws", topics="seed", counted=False)] = Field(default=0, ge=0)
+    epochs: Annotated[
+        PositiveInt,
+        Role(
+            "epochs",
+            affects="length",
+            resume="the schedule is stretched or cut from here on, so this is no longer the run of either length",
+        ),
+    ]
+    logdir: Annotated[str, FREE]
+    weights: Annotated[str | None, Role("weights", affects="network", topics="")] = None
 
 
 class Data(Section):
@@ -39,37 +56,54 @@ class Data(Section):
     images, built on first use; null decodes them in each epoch. The pixels are the same.
     """
 
-    root: str
-    train_list: str
-    val_list: str
-    test_list: str | None = None
-    classes: int = Field(ge=2, le=255)
-    ignore_index: int = Field(default=255, ge=0, le=255)
-    crop: tuple[PositiveInt, PositiveInt]
-    names: str
-    colors: str
-    cache: str | None = None
+    root: Annotated[
+        str,
+        Role(
+            "data",
+            affects="data",
+            resume="the images must be the same ones",
+            topics="train_data test_data image_size",
+        ),
+    ]
+    train_list: Annotated[str, Role("data", affects="data", topics="train_data image_size")]
+    val_list: Annotated[
+        str,
+        Role(
+            "data",
+            affects="data",
+            resume="validation is on other images from here on",
+            topics="test_data image_size",
+        ),
+    ]
+    test_list: Annotated[str | None, FREE] = None
+    classes: Annotated[int, Role("data", affects="data", topics="data_classes labels")] = Field(ge=2, le=255)
+    ignore_index: Annotated[int, Role("data", affects="data", topics="labels")] = Field(default=255, ge=0, le=255)
+    crop: Annotated[tuple[PositiveInt, PositiveInt], Role("crop", affects="data", topics="")]
+    names: Annotated[str, Role("data", affects="report", resume=True)]
+    colors: Annotated[str, Role("data", affects="report", resume=True)]
+    cache: Annotated[str | None, FREE] = None
 
 
 class Sampling(Section):
     """Order and batches of the training samples.
 
-    `batch_size` and `workers` are totals over all processes, unless `per_process` (the earlier attempt's way).
+    `batch_size` and `workers` are totals over all processes, unless `per_process` (the 2020 Catalyst attempt's way).
     `seed_stream: named` draws from `experiment.seed`; `reference` leaves `random` and the order to torch, as the
-    reference does. `replay_augmentation` repeats each sample's draws in every epoch (the earlier attempt's
+    reference does. `replay_augmentation` repeats each sample's draws in every epoch (the 2020 Catalyst attempt's
     loaders). `persistent_workers` keeps the loader's processes between epochs; with `across_epochs` they also go on
     with the next epoch's batches while this one ends, instead of all starting on one together.
     """
 
-    batch_size: PositiveInt
-    workers: int = Field(default=0, ge=0)
-    drop_last: bool = True
-    shuffle: bool = True
-    seed_stream: Literal["named", "reference"] = "named"
-    per_process: bool = False
-    replay_augmentation: bool = False
-    persistent_workers: bool = False
-    across_epochs: bool = False
+    batch_size: Annotated[PositiveInt, Role("batch", affects="batch")]
+    # The draws of seed_stream: reference depend on the number of processes that draw.
+    workers: Annotated[int, Role("seed_stream", affects="draws", resume=True)] = Field(default=0, ge=0)
+    drop_last: Annotated[bool, Role("drop_last", affects="batch")] = True
+    shuffle: Annotated[bool, Role("shuffle", affects="draws", topics="order")] = True
+    seed_stream: Annotated[Literal["named", "reference"], Role("seed_stream", affects="draws", topics="seed")] = "named"
+    per_process: Annotated[bool, Role("batch", affects="batch")] = False
+    replay_augmentation: Annotated[bool, Role("replayed_draws", affects="draws", topics="replay")] = False
+    persistent_workers: Annotated[bool, FREE] = False
+    across_epochs: Annotated[bool, FREE] = False
 
     @model_validator(mode="after")
     def _draws_are_positions(self) -> "Sampling":
@@ -91,16 +125,37 @@ class Engine(Section):
     takes the fastest, where a seeded run otherwise takes the deterministic ones, as the reference does.
     """
 
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    timeout_minutes: PositiveFloat = 30.0
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
-    activation_checkpointing: tuple[str, ...] = ()
-    transfer: Literal["plain", "overlapped"] = "plain"
-    resize: Literal["interpolate", "products"] = "interpolate"
-    deterministic: bool = False
-    cudnn_benchmark: bool = False
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16", "fp16"], Role("precision", affects="arithmetic", topics="precision")
+    ] = "fp32"
+    # Both arms have `device` and `deterministic`, and all runs of a lab are on one device.
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Role(
+            "device",
+            affects="arithmetic",
+            resume="the last bits differ between devices",
+            control=True,
+            counted=False,
+        ),
+    ] = "auto"
+    timeout_minutes: Annotated[PositiveFloat, FREE] = 30.0
+    memory_format: Annotated[Literal["contiguous", "channels_last"], Role("memory_format", affects="arithmetic")] = (
+        "contiguous"
+    )
+    compile: Annotated[
+        Literal["default", "reduce-overhead", "max-autotune"] | None, Role("compile", affects="arithmetic")
+    ] = None
+    activation_checkpointing: Annotated[
+        tuple[str, ...], Role("activation_checkpointing", affects="speed", resume=True)
+    ] = ()
+    transfer: Annotated[Literal["plain", "overlapped"], FREE] = "plain"
+    resize: Annotated[Literal["interpolate", "products"], Role("resize", affects="arithmetic")] = "interpolate"
+    deterministic: Annotated[
+        bool,
+        Role("deterministic", affects="arithmetic", resume=LAST_BITS, control=True, counted=False),
+    ] = False
+    cudnn_benchmark: Annotated[bool, Role("cudnn_benchmark", affects="arithmetic", resume=LAST_BITS)] = False
 
     @model_validator(mode="after")
     def _goes_together(self) -> "Engine":
@@ -136,7 +191,10 @@ class ProtocolSection(Section):
     without a std only subtracts.
     """
 
-    name: Literal["semseg-ss", "semseg-ms", "whole", "official"] | None = None
+    name: Annotated[
+        Literal["semseg-ss", "semseg-ms", "whole", "official"] | None,
+        Role("protocol", affects=NOTHING, topics="test"),  # what it means is filled in
+    ] = None
     crop: tuple[PositiveInt, PositiveInt] | None = None
     base_size: PositiveInt | None = None
     scales: tuple[float, ...] = (1.0,)
@@ -196,15 +254,23 @@ class Recipe(Section):
     experiment: Experiment
     data: Data
     sampling: Sampling
-    augmentation: Node
-    model: Node
-    criterion: Node
-    optimizer: Node
+    augmentation: Annotated[Node, Role("augmentation", affects="augmentation")]
+    model: Annotated[Node, Role("model", affects="network")]
+    criterion: Annotated[Node, Role("criterion", affects="loss")]
+    optimizer: Annotated[Node, Role("optimizer", affects=("rates", "momentum", "decay"))]
     callbacks: dict[str, Node | None]
     engine: Engine = Engine()
-    validation: Validation = Validation()
-    protocol: ProtocolSection
-    expected: Expected | None = None
+    validation: Annotated[
+        Validation,
+        Role(
+            "model_selection",
+            affects=("metrics", "selection"),
+            resume="epochs are validated otherwise from here on",
+            topics="validation",
+        ),
+    ] = Validation()
+    protocol: Annotated[ProtocolSection, Role("protocol", affects="test", resume=True)]
+    expected: Annotated[Expected | None, FREE] = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,48 +1,25 @@
 """Between recipes and the official config format, so that one recipe drives both arms.
 
 A recipe is what the control arm can run exactly when translating it to the official format and back gives the recipe
-again; every key that does not come back is named.
+again, but for keys whose role says that it can do without them; every other key that does not come back is named.
 """
 
 from pathlib import Path
 from typing import Any
 
-from catalyst_cityscapes.recipe.changes import differences, is_below
+from catalyst_cityscapes.recipe.changes import differing
+from catalyst_cityscapes.recipe.key_roles import control_can_do_without, how_to_say_it
 from catalyst_cityscapes.recipe.loading import CONFIGS, Layers, Source, read_with_base, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
 from semseg_ref.config import CfgNode
-from semseg_ref.protocol import meaning
+from semseg_ref.protocol import preset_values
 
 ADAPTERS = {
     "catalyst_cityscapes.models.reference.PSPNetLogits": "psp",
     "catalyst_cityscapes.models.reference.PSANetLogits": "psa",
 }
 OFFICIAL_SECTIONS = {"DATA", "TRAIN", "TEST"}
-# What the control arm does not do and what changes no number it trains: logs, progress, and where files go.
-NEUTRAL = (
-    "expected",
-    "experiment.logdir",
-    "experiment.name",
-    "callbacks.iteration_log",
-    "callbacks.epoch_log",
-    "callbacks.progress",
-    "callbacks.mean_iou",
-    "callbacks.checkpoint.every_minutes",
-    "callbacks.checkpoint.keep",
-    "callbacks.determinism",
-    "callbacks.watch",
-    "data.cache",
-    "data.test_list",
-    "engine.deterministic",
-    "engine.device",
-    "engine.timeout_minutes",
-    "engine.transfer",
-    "protocol.name",
-    "sampling.across_epochs",
-    "sampling.persistent_workers",
-)
-
 # Official options that a recipe has no key for; leaving them out in silence would train something else.
 NO_COUNTERPART = {
     "weight": "empty it, or train with python -m semseg_ref.train",
@@ -138,7 +115,7 @@ def _official_values(cfg: CfgNode, name: str, logdir: str) -> dict[str, Any]:
         },
         "validation": {"every": 1 if cfg.evaluate else 0, "batch_size": cfg.batch_size_val},
         "protocol": {
-            "name": next((n for n in ("semseg-ss", "semseg-ms") if meaning(n)["scales"] == cfg.scales), None),
+            "name": next((n for n in ("semseg-ss", "semseg-ms") if preset_values(n)["scales"] == cfg.scales), None),
             "crop": [cfg.test_h, cfg.test_w],
             "base_size": cfg.base_size,
             "scales": cfg.scales,
@@ -155,11 +132,14 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
     """
     cfg = _official_candidate(recipe)
     again = official_to_recipe(cfg, recipe.experiment.name, recipe.experiment.logdir)
-    differing = [path for path in differences(_plain(recipe), _plain(again)) if not is_below(path, NEUTRAL)]
-    if differing:
-        more = f" (and {len(differing) - 1} more: {', '.join(differing[1:4])})" if len(differing) > 1 else ""
+    sides = (_plain(recipe), _plain(again))
+    paths = [path for path, _, _ in differing(*sides) if not control_can_do_without(path, *sides)]
+    if paths:
+        names = [".".join(path) for path in paths]
+        more = f" (and {len(names) - 1} more: {', '.join(names[1:4])})" if len(names) > 1 else ""
         raise InputError(
-            f"--control: the control arm cannot express {differing[0]}{more}; it trains the official recipe only"
+            f"--control: the control arm cannot express {names[0]}{more}; it trains the official recipe only"
+            f"{how_to_say_it(paths[0], *sides)}"
         )
     return cfg
 

@@ -9,7 +9,7 @@ from torch import nn
 from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
 from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.protocol import Protocol, scaled_size, whole
-from semseg_ref.tester import gpu_arithmetic, predict
+from semseg_ref.tester import predict, strict_fp32
 
 SMALLEST_WIDTH = 480
 
@@ -53,7 +53,7 @@ class Demonstrator:
             OptionError: the network has more classes than there are names.
             CheckpointError: its output is not finite.
         """
-        with gpu_arithmetic():
+        with strict_fp32():
             probabilities = predict(self.network, image, self.protocol_of(*image.shape[:2]))
         if probabilities.shape[2] > len(self.names):
             raise OptionError(f"the network has {probabilities.shape[2]} classes, the recipe names {len(self.names)}")

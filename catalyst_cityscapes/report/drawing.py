@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from catalyst_cityscapes.report.figure import elide
 from catalyst_cityscapes.report.picture import colorize
 from semseg_ref.base.errors import printable
 
@@ -20,17 +21,6 @@ FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 def font(size: int) -> ImageFont.FreeTypeFont:
     """The font of all pictures, in pixels."""
     return ImageFont.truetype(str(FONT), size)
-
-
-def elide(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
-    """`text`, its middle replaced by an ellipsis where it is wider than `width` pixels: names differ at their ends."""
-    text = printable(text)
-    kept = len(text)
-    shown = text
-    while kept > 2 and face.getlength(shown) > width:
-        kept -= 1
-        shown = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
-    return shown
 
 
 def overlay(image: np.ndarray, label: np.ndarray, colors: np.ndarray, opacity: float = 0.5) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that needs nothing else. Everything that it shows is escaped."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,14 +53,6 @@ class Confusion:
 
 def render_report(record: RunRecord, score: ScoreRecord | None) -> str:
     """The HTML text of a run's report; `score` is the one shown in detail, None where the run was never tested."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("catalyst_cityscapes.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = printable
     notes = list(record.notes)
     context: dict[str, Any] = {
         "record": record,
@@ -93,7 +85,24 @@ def render_report(record: RunRecord, score: ScoreRecord | None) -> str:
             context["confusions"] = largest_confusions(matrix, names)
             data = None if record.recipe is None else record.recipe.data
             context["worst"], context["best"] = ranked_frames(score, data, colors)
-    return environment.get_template("report.html").render(context)
+    return page_templates().get_template("report.html").render(context)
+
+
+def page_templates(**filters: Callable[..., Any]) -> jinja2.Environment:
+    """The pages of `report/templates`: what they show is escaped, and a name that nobody gave is an error.
+
+    Args:
+        filters: for the templates, beside `printable`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("catalyst_cityscapes.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(printable=printable, **filters)
+    return environment
 
 
 def curves(record: RunRecord) -> list[tuple[str, Markup, str]]:

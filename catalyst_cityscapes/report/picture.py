@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from catalyst_cityscapes.report.figure import fitted, save_png
 from semseg_ref.dataset import read_image, read_label
 from semseg_ref.evaluation import Evaluation, output_name
 from semseg_ref.metric import areas_from_matrix
@@ -66,9 +64,8 @@ def save_comparison(
     width, legend_columns = 3.4, 10
     height = width * first.shape[0] / first.shape[1] + 0.28
     legend_height = 0.2 * -(-len(names) // legend_columns) + 0.1
-    figure, axes = plt.subplots(
-        len(chosen), 4, figsize=(4 * width, len(chosen) * height + legend_height), squeeze=False
-    )
+    figure = Figure(figsize=(4 * width, len(chosen) * height + legend_height))
+    axes = figure.subplots(len(chosen), 4, squeeze=False)
     used: set[int] = set()
     for row, index in zip(axes, chosen, strict=True):
         image_path, label_path = pairs[index]
@@ -87,9 +84,8 @@ def save_comparison(
         row[0].set_title(f"{Path(image_path).name.split('.')[0]}   mIoU {scores[index]:.3f}", fontsize=8, loc="left")
         for axis, column in zip(row[1:], COLUMNS[1:], strict=True):
             axis.set_title(column, fontsize=8, loc="left")
-    patches = [Patch(color=colors[i] / 255, label=names[i]) for i in sorted(used)]
+    patches = [Patch(color=colors[i] / 255, label=fitted(names[i])) for i in sorted(used)]
     figure.legend(handles=patches, loc="lower center", ncol=legend_columns, fontsize=7, frameon=False)
     figure.tight_layout(rect=(0, legend_height / figure.get_figheight(), 1, 1))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_png(figure, path, dpi=110)
     return path

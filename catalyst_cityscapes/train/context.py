@@ -193,8 +193,8 @@ class TrainingRun(ScheduleRun, LossRun, MetricRun, Protocol):
     """This batch gives no gradient; written by a monitor before the step, by all processes alike."""
     need_early_stop: bool
     """The training ends after this epoch; written by whoever stops it."""
-    agreement: Any
-    """`train.preemption.Agreement`: what any process wanted at the step before."""
+    consensus: Any
+    """`train.preemption.Consensus`: what any process wanted at the step before."""
     signals: Any
     """`train.preemption.StopSignals`."""
     checkpoint_bytes: int

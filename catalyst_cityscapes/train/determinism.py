@@ -23,7 +23,7 @@ _NAMED = re.compile(r"^(\S+) does not have a deterministic implementation")
 _CUBLAS = re.compile(r"CUBLAS_WORKSPACE_CONFIG")
 
 
-def undeterministic_operations(runner: TrainingRun) -> list[str]:
+def nondeterministic_operations(runner: TrainingRun) -> list[str]:
     """Runs one more training step, forward and backward, on a copy of the network and notes what torch warns of.
 
     The copy is thrown away and the generators are put back, so that the training goes on as if nothing had been. Under

@@ -7,6 +7,7 @@ import cv2
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.data.loaders import build_loader
 from catalyst_cityscapes.data.training_set import check_data, training_set
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.transfer import collate_narrow
@@ -16,7 +17,7 @@ from semseg_ref.base.errors import OptionError
 from semseg_ref.checks.batch import needs_several_images, smallest_batch
 from semseg_ref.checks.workers import shared_memory_warning
 from semseg_ref.protocol import Protocol
-from semseg_ref.sampling import ShardSampler, build_loader
+from semseg_ref.sampling import ShardSampler
 
 
 def process_batch(recipe: Recipe, world: int) -> int:

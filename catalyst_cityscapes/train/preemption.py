@@ -17,7 +17,7 @@ from semseg_ref.base.errors import LostProcessError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 NOTHING, SAVE, STOP = 0, 1, 2
-"""What a process wants; of several wishes the largest counts."""
+"""What a process wants; of several votes the largest counts."""
 
 
 class StopSignals:
@@ -46,11 +46,11 @@ class StopSignals:
         self.received = signal.Signals(number).name
 
 
-class Agreement:
+class Consensus:
     """What any process wanted at the step before, the same for all of them.
 
     Args:
-        world_size: number of processes; with one, its own wish counts at once.
+        world_size: number of processes; with one, its own vote counts at once.
         timeout: after which a process that does not answer is given up.
     """
 
@@ -59,30 +59,30 @@ class Agreement:
         self._group = distributed.new_group(backend="gloo", timeout=timeout) if world_size > 1 else None
         self._sent: tuple[distributed.Work, torch.Tensor] | None = None
 
-    def exchange(self, wish: int) -> int:
-        """Sends this step's wish and gives the largest of the step before; all processes call it equally often.
+    def exchange(self, vote: int) -> int:
+        """Sends this step's vote and gives the largest of the step before; all processes call it equally often.
 
         Raises:
             LostProcessError: another process is gone or does not answer.
         """
         if self._group is None:
-            return wish
+            return vote
         answer = self.finish()
-        wishes = torch.tensor(wish)
-        self._sent = (distributed.all_reduce(wishes, distributed.ReduceOp.MAX, self._group, async_op=True), wishes)
+        votes = torch.tensor(vote)
+        self._sent = (distributed.all_reduce(votes, distributed.ReduceOp.MAX, self._group, async_op=True), votes)
         return answer
 
     def finish(self) -> int:
         """The answer that is still under way."""
         if self._sent is None:
             return NOTHING
-        work, wishes = self._sent
+        work, votes = self._sent
         self._sent = None
         try:
             work.wait()
         except RuntimeError as error:
             raise LostProcessError(str(error)) from error
-        return int(wishes)
+        return int(votes)
 
     def gather(self, value: object, is_main: bool, world_size: int) -> list | None:
         """Every process's value, by rank, on the main process; None on the others."""

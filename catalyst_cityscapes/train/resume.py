@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from catalyst_cityscapes.data.training_set import data_streams
 from catalyst_cityscapes.recipe.changes import check_changes
+from catalyst_cityscapes.recipe.key_roles import targets_that_matter
 from catalyst_cityscapes.recipe.nodes import user_code
-from catalyst_cityscapes.recipe.nodes.targets import target_names
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.runs.environment import versions
 from catalyst_cityscapes.train.context import TrainingRun
@@ -25,7 +25,7 @@ from semseg_ref.base.random_state import random_state, set_random_state
 
 
 def _versions(runner: TrainingRun) -> dict[str, str]:
-    return {**versions(), **user_code.digests(target_names(runner.recipe))}
+    return {**versions(), **user_code.digests(targets_that_matter(runner.recipe))}
 
 
 def training_state(runner: TrainingRun) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from catalyst_cityscapes.models.acceleration import (
 from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.optim.param_groups import reference_groups
-from catalyst_cityscapes.recipe.agreement import check_agreement
+from catalyst_cityscapes.recipe.consistency import check_consistency
 from catalyst_cityscapes.recipe.nodes.roles import check_built_roles
 from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
@@ -41,7 +41,7 @@ from catalyst_cityscapes.train.context import LossCallback, Losses, StepCallback
 from catalyst_cityscapes.train.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.train.input_check import check_training_input
 from catalyst_cityscapes.train.loaders import build_loaders, check_smallest_batch
-from catalyst_cityscapes.train.preemption import Agreement, StopSignals
+from catalyst_cityscapes.train.preemption import Consensus, StopSignals
 from catalyst_cityscapes.train.resume import read_training_state, restore_buffers, restore_process_state, training_state
 from catalyst_cityscapes.train.transfer import Copier
 from catalyst_cityscapes.train.validation import predict_batch
@@ -237,13 +237,13 @@ class SegmentationRunner(dl.SupervisedRunner):
             self._checkpoint, notes = read_training_state(self, self.resume, self._allow_changed)
             if self.recipe.experiment.seed is None:
                 self._catalyst_seed = self._checkpoint.get("catalyst_seed", self._catalyst_seed)
-        check_agreement(self.recipe)
+        check_consistency(self.recipe)
         super().on_experiment_start(runner)
         check_smallest_batch(self.recipe, self.network, len(self.train_loader.sampler), self.engine.num_processes)
-        self.agreement = Agreement(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
+        self.consensus = Consensus(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
         self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
         if self._checkpoint is not None:
-            self._take_up(self._checkpoint)
+            self._restore_position(self._checkpoint)
             self._checkpoint = None  # weights and momenta are not needed twice
         for callback in self._with("check_before_run"):
             callback.check_before_run(self)
@@ -258,7 +258,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _with(self, method: str) -> list[Callback]:
         return [callback for callback in self.callbacks.values() if hasattr(callback, method)]
 
-    def _take_up(self, checkpoint: dict[str, Any]) -> None:
+    def _restore_position(self, checkpoint: dict[str, Any]) -> None:
         self.epoch_step, self.batches_done = checkpoint["epoch"], checkpoint.get("batches", 0)
         self.engine.require_same(self.epoch_step, self.batches_done, what=f"--resume {self.resume}")
         if self.batches_done:
@@ -333,7 +333,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def on_experiment_end(self, runner: dl.IRunner) -> None:
         """Gives the signals back, closes the logs and ends loader processes that were kept between epochs."""
-        self.agreement.finish()
+        self.consensus.finish()
         self.signals.remove()
         super().on_experiment_end(runner)
         self._stop_loaders()

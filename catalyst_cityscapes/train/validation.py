@@ -12,7 +12,7 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import OptionError
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
-from semseg_ref.tester import gpu_arithmetic
+from semseg_ref.tester import strict_fp32
 from semseg_ref.transform import val_transform
 
 
@@ -66,7 +66,7 @@ def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) 
     """
     device = next(network.parameters()).device
     smallest = torch.finfo(torch.float32).tiny
-    with gpu_arithmetic():
+    with strict_fp32():
         found = Predictor(_PlainForward(network), protocol).predict(images[0].numpy())
         prediction, _ = found.decide()
         logits = torch.empty((found.classes, *found.size), dtype=torch.float32, device=device)

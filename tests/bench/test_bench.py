@@ -132,7 +132,7 @@ def test_the_forward_pass_is_that_of_the_paper_s_network():
 
 
 def test_the_matrix_rate_is_positive(one_thread):
-    assert matrix_rate(torch.float32, turns=1) > 0
+    assert matrix_rate(torch.float32, repeats=1) > 0
 
 
 @pytest.mark.parametrize(

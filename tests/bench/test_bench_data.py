@@ -16,7 +16,7 @@ def timings(tmp_path_factory):
         tmp_path_factory.mktemp("bench"),
         images=2,
         samples=3,
-        turns=2,
+        repeats=2,
         size=(64, 96),
         crop=(33, 41),
         progress=lambda *step: steps.append(step),

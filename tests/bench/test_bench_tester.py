@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from catalyst_cityscapes.bench import tester as bench
+from catalyst_cityscapes.bench.repeats import write_rows
 from catalyst_cityscapes.bench.tester import (
     StandIn,
     compare_files,
@@ -15,7 +16,6 @@ from catalyst_cityscapes.bench.tester import (
     peak_memory,
     scene,
 )
-from catalyst_cityscapes.bench.turns import write_rows
 from catalyst_cityscapes.inference.predictor import Predictor
 from semseg_ref.protocol import Protocol
 
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_benchmark_compares_the_same_predictions(tmp_path):
     protocol = Protocol((33, 33), 90)
-    row = compare_maps(StandIn(19, 33), scene(0, 45, 90), protocol, "exact", turns=2)
+    row = compare_maps(StandIn(19, 33), scene(0, 45, 90), protocol, "exact", repeats=2)
     assert row["agreement"] == 1
     assert row["ratio"] == pytest.approx(row["control_s"] / row["ours_s"], rel=0.2)
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
-    files = compare_files(StandIn(19, 33), (45, 90), protocol, 2, "exact", turns=1)
+    files = compare_files(StandIn(19, 33), (45, 90), protocol, 2, "exact", repeats=1)
     assert files["same_files"]
     write_rows(tmp_path / "rows.csv", [row, files])
     assert (tmp_path / "rows.csv").read_text().splitlines()[0].endswith("images,same_files")
@@ -46,7 +46,7 @@ def test_the_forward_passes_are_those_of_the_tester():
     predictor = Predictor(Counting(19, 33), Protocol((33, 33), 90), "fast", batch=4)
     predictor.predict(scene(0, 45, 90)).release()
     sent, seen[:] = list(seen), []
-    assert forward_seconds(predictor, (45, 90), turns=1) > 0
+    assert forward_seconds(predictor, (45, 90), repeats=1) > 0
     assert len(sent) > 1
     assert seen == sent * 2
 
@@ -74,7 +74,7 @@ def test_each_arm_has_its_own_bound(monkeypatch):
         return seconds
 
     monkeypatch.setattr(bench, "forward_seconds", noting)
-    rows = list(bench.with_network(turns=1))
+    rows = list(bench.with_network(repeats=1))
     assert [(row["tester"], row["precision"], row["memory_format"]) for row in rows] == arms
     assert all(row["share_of_bound"] > 0 for row in rows)
     assert all(row["agreement"] >= 0.9999 for row in rows if row["precision"] != "bf16")

@@ -21,7 +21,7 @@ CARDS = PROJECT / "docs" / "components"
 HEADINGS = [
     "What it does",
     "Official value",
-    "What the earlier attempt did",
+    "What the 2020 Catalyst attempt did",
     "How to swap",
     "What it keeps",
     "What is known of its effect",

@@ -126,7 +126,8 @@ def test_names_add_one_score_a_class_in_validation_only(tmp_path):
         MeanIoU(19, IGNORE, str(names))
 
 
-# -- the earlier attempt's number ----------------------------------------------------------------------------------
+# -- the 2020 Catalyst attempt's number
+# ----------------------------------------------------------------------------------
 def test_batch_mean_iou_is_the_mean_over_batches_with_absent_classes_as_one():
     batches = [random_maps(seed, 1) for seed in range(4)]
     expected = []

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from catalyst_cityscapes.callbacks import AuxLossWeighting, Watch
-from catalyst_cityscapes.callbacks.watch import dead_channels
+from catalyst_cityscapes.callbacks import AuxLossWeighting, TrainingMonitor
+from catalyst_cityscapes.callbacks.training_monitor import dead_channels
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.errors import OptionError
 from semseg_ref.base.iteration_log import read_iteration_log
@@ -155,4 +155,4 @@ def test_dead_batch_norm_is_found():
 @pytest.mark.parametrize("values", [{"every": 0}, {"on_nan": "go on"}, {"spike_factor": 1}, {"spike_factor": math.nan}])
 def test_wrong_arguments(values):
     with pytest.raises(OptionError, match=next(iter(values))):
-        Watch(**values)
+        TrainingMonitor(**values)

@@ -1,4 +1,4 @@
-"""The augmentation node: named steps, the earlier attempt's steps, and the swaps."""
+"""The augmentation node: named steps, the 2020 Catalyst attempt's steps, and the swaps."""
 
 import pickle
 import random
@@ -37,7 +37,7 @@ def test_official_steps_are_the_reference_pipeline_bit_for_bit(h, w):
     assert tuple(ours[1].shape) == CROP
 
 
-@pytest.mark.parametrize("overlays", [(), ("augmentation_earlier_attempt",)])
+@pytest.mark.parametrize("overlays", [(), ("augmentation_catalyst_2020",)])
 def test_pipeline_leaves_its_input_alone_and_survives_pickling(overlays):
     image, label = sample()
     before = image.copy(), label.copy()
@@ -70,7 +70,8 @@ def test_pipeline_refuses_what_would_silently_not_run():
         Pipeline(["flip"], {"flip": {"_taget_": "semseg_ref.transform.RandomHorizontalFlip"}})
 
 
-# --- the earlier attempt's steps ---------------------------------------------------------------------------------
+# --- the 2020 Catalyst attempt's steps
+# ---------------------------------------------------------------------------------
 
 
 def test_rotation_of_the_warp_is_the_reference_rotation_bit_for_bit():
@@ -180,7 +181,7 @@ SWAPPED = {
     "augmentation_shift": {"shift": ShiftScaleRotate},
     "augmentation_blur": {"blur": BoxBlur},
     "augmentation_order": {},
-    "augmentation_earlier_attempt": {
+    "augmentation_catalyst_2020": {
         "shift_scale_rotate": ShiftScaleRotate,
         "base_resolution": SmallestMaxSize,
         "blur": BoxBlur,
@@ -195,7 +196,7 @@ def test_a_swap_changes_the_steps_it_names_and_no_other(name):
     changed = {step: type(t) for step, t in pipeline.steps.items() if type(t) is not type(official.steps.get(step))}
     assert changed == SWAPPED[name]
     dropped = set(official.steps) - set(pipeline.steps)
-    assert dropped == ({"scale", "rotate"} if name == "augmentation_earlier_attempt" else set())
+    assert dropped == ({"scale", "rotate"} if name == "augmentation_catalyst_2020" else set())
     same = [equal(seeded(s, pipeline, image, label), seeded(s, official, image, label)) for s in range(12)]
     assert all(same) if name == "augmentation_rotate" else not all(same)
     result = seeded(0, pipeline, image, label)
@@ -219,7 +220,7 @@ def test_earlier_attempt_always_crops_the_full_height_without_padding():
     image = np.zeros((128, 256, 3), np.float32)
     image += np.arange(128, dtype=np.float32)[:, None, None]
     label = np.full((128, 256), 4, np.uint8)
-    pipeline = build("augmentation_earlier_attempt")
+    pipeline = build("augmentation_catalyst_2020")
     unwarped = 0
     for seed in range(60):
         tensor, target = seeded(seed, pipeline, image, label)

@@ -17,6 +17,7 @@ from catalyst_cityscapes.data import decoded_cache
 from catalyst_cityscapes.data.augmentation import CropFirst, Pipeline
 from catalyst_cityscapes.data.decoded_cache import HEADER_BYTES, MADE, Entry, open_cache
 from catalyst_cityscapes.data.image_set import CachedSemData
+from catalyst_cityscapes.data.loaders import build_loader
 from catalyst_cityscapes.data.training_set import training_set
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -24,7 +25,7 @@ from catalyst_cityscapes.train.validation import validation_set
 from semseg_ref.base.errors import DataError, InputError
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import SemData, read_pair
-from semseg_ref.sampling import EpochSampler, SeededDataset, build_loader
+from semseg_ref.sampling import EpochSampler, SeededDataset
 from support.golden.inputs import rec_image, rec_label
 from support.runs.labs import fork
 from support.runs.toy import toy_settings

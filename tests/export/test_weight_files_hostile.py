@@ -14,7 +14,7 @@ from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint, weights_in
 from semseg_ref.base.errors import CheckpointError
-from support.weight_files import RECIPE, earlier_attempt, prefixed, psp, refusal
+from support.weight_files import RECIPE, catalyst_2020, prefixed, psp, refusal
 
 
 class Payload:
@@ -104,7 +104,7 @@ def test_truncated_files(tmp_path, kind):
 
 def test_flipped_bytes_give_a_message_or_weights_but_no_other_error(tmp_path):
     whole, path = tmp_path / "whole.pth", tmp_path / "x.pth"
-    torch.save(earlier_attempt({"a": torch.zeros(3)}), whole, _use_new_zipfile_serialization=False)
+    torch.save(catalyst_2020({"a": torch.zeros(3)}), whole, _use_new_zipfile_serialization=False)
     data, rng = whole.read_bytes(), np.random.RandomState(0)
     refused = 0
     for _ in range(300):

@@ -9,7 +9,7 @@ from catalyst_cityscapes.export.weights import convert, read_weight_file
 from semseg_ref.base.checkpoints.state_dict import load_weights, read_checkpoint, weights_in
 from semseg_ref.base.errors import InputError
 from semseg_ref.model import PSPNet
-from support.weight_files import earlier_attempt, prefixed, psp, refusal, resnet, rows, run, same
+from support.weight_files import catalyst_2020, prefixed, psp, refusal, resnet, rows, run, same
 
 
 def test_safetensors_and_back_to_the_bit(tmp_path, official):
@@ -36,7 +36,7 @@ def test_safetensors_and_back_to_the_bit(tmp_path, official):
 
 def test_official_from_the_earlier_attempt(tmp_path):
     source, target = tmp_path / "best.pth", tmp_path / "official.pth"
-    torch.save(earlier_attempt(psp()), source)
+    torch.save(catalyst_2020(psp()), source)
     out = rows(run("convert", source, target, "--to", "official")[1])
     assert "optimizer_state_dict" in out["left out"]
     assert "without optimizer no run can resume" in out["note"]

@@ -11,7 +11,7 @@ from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.model import PSANet, resnet101
 from support.weight_files import (
     RECIPE,
-    earlier_attempt,
+    catalyst_2020,
     hollow,
     prefixed,
     psa,
@@ -47,7 +47,7 @@ def test_official_checkpoint(tmp_path, zipped):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_checkpoint_of_the_earlier_attempt(tmp_path, zipped):
     path = tmp_path / "best_full.pth"
-    torch.save(earlier_attempt(psp()), path, _use_new_zipfile_serialization=zipped)
+    torch.save(catalyst_2020(psp()), path, _use_new_zipfile_serialization=zipped)
     content = read_checkpoint(path)
     assert content["valid_metrics"] == {"LCEend": 0.5}
     assert content["epoch_metrics"] == {"train_loss": 0.25}

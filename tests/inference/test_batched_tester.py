@@ -19,7 +19,7 @@ from catalyst_cityscapes.inference.folder import Labels, check_tester
 from catalyst_cityscapes.inference.folder import test_images as run_test
 from catalyst_cityscapes.inference.predictor import Predictor
 from catalyst_cityscapes.inference.resizing import has_opencv_bits, resize_planes
-from catalyst_cityscapes.inference.row_threads import in_shares
+from catalyst_cityscapes.inference.row_threads import in_row_chunks
 from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.runs import environment, folder
 from semseg_ref import tester
@@ -127,11 +127,11 @@ def test_whether_strips_keep_the_bits_is_found_out():
 def test_shares_of_rows():
     torch.set_num_threads(2)
     seen = []
-    in_shares(lambda *share: seen.append((*share, torch.get_num_threads())), 70, 16, 2)
+    in_row_chunks(lambda *share: seen.append((*share, torch.get_num_threads())), 70, 16, 2)
     assert sorted(seen) == [(0, 32, 1), (32, 70, 1)]
     assert torch.get_num_threads() == 2
     with pytest.raises(ZeroDivisionError):
-        in_shares(lambda begin, end: 1 // begin, 70, 16, 2)
+        in_row_chunks(lambda begin, end: 1 // begin, 70, 16, 2)
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""What reaches the optimiser: groups, rates, decay, accumulation, clipping; the earlier attempt's decay and cycle."""
+"""What reaches the optimiser: groups, rates, decay, accumulation, clipping; the 2020 Catalyst attempt's decay and
+cycle."""
 
 from itertools import chain, pairwise
 from types import SimpleNamespace
@@ -138,7 +139,7 @@ def test_a_loaded_state_does_not_say_how_a_step_is_carried_out(before, now):
     assert optimizer.param_groups[0]["foreach"] is now
 
 
-# ---------------------------------------------------------------- the earlier attempt's decay
+# ---------------------------------------------------------------- the 2020 Catalyst attempt's decay
 
 
 def test_decoupled_decay_by_hand():
@@ -331,7 +332,7 @@ def test_the_schedule_counts_steps_and_not_batches(toy_city, workdir, steps):
     assert runner.optimizer_steps == 6
 
 
-# ---------------------------------------------------------------- the earlier attempt's cycle
+# ---------------------------------------------------------------- the 2020 Catalyst attempt's cycle
 
 
 def drive(cycle: OneCycle, epochs: int, steps_per_epoch: int) -> tuple[list[float], list[float], list[float]]:
@@ -353,7 +354,7 @@ def drive(cycle: OneCycle, epochs: int, steps_per_epoch: int) -> tuple[list[floa
 
 
 def test_one_cycle_runs_one_epoch_ahead():
-    """Eight GPUs gave the earlier attempt 38 steps an epoch."""
+    """Eight GPUs gave the 2020 Catalyst attempt 38 steps an epoch."""
     n = 38
     rate, head, momentum = drive(OneCycle(same_rate_for_all_groups=True), 200, n)
     assert head == rate

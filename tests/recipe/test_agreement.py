@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalyst_cityscapes.recipe.agreement import check_agreement
+from catalyst_cityscapes.recipe.consistency import check_consistency
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import InputError, OptionError
 from support.runs.toy import SMALL, SMALL_PACKAGE, toy_recipe, toy_settings, train_control
@@ -42,7 +42,7 @@ def composed(transform: str) -> str:
 )
 def test_what_differs_is_named(settings, message):
     with pytest.raises(InputError, match=message):
-        check_agreement(toy_recipe("city", *SMALL, *settings))
+        check_consistency(toy_recipe("city", *SMALL, *settings))
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_what_differs_is_named(settings, message):
     ],
 )
 def test_what_agrees_passes(settings):
-    check_agreement(toy_recipe("city", *SMALL, *settings))
+    check_consistency(toy_recipe("city", *SMALL, *settings))
 
 
-@pytest.mark.parametrize("swap", ["earlier_attempt", "augmentation_albumentations", "augmentation_crop_first"])
+@pytest.mark.parametrize("swap", ["catalyst_2020", "augmentation_albumentations", "augmentation_crop_first"])
 def test_shipped_recipes_agree(swap):
-    check_agreement(load_recipe(["toy/pspnet50", f"swap/{swap}"], toy_settings("city"), (SMALL_PACKAGE,)))
+    check_consistency(load_recipe(["toy/pspnet50", f"swap/{swap}"], toy_settings("city"), (SMALL_PACKAGE,)))
 
 
 def test_the_control_arm_refuses_an_ignored_class(toy_city, workdir):

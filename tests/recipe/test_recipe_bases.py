@@ -102,9 +102,9 @@ def test_a_file_beside_the_recipe_comes_before_a_shipped_one(write):
 
 
 def test_a_list_is_what_config_makes_of_the_same_files(write):
-    together = write("x.yml", {"base": ["toy/pspnet18", "swap/earlier_attempt", "swap/batch"]})
+    together = write("x.yml", {"base": ["toy/pspnet18", "swap/catalyst_2020", "swap/batch"]})
     assert to_yaml(load_recipe([together])) == to_yaml(
-        load_recipe(["toy/pspnet18", "swap/earlier_attempt", "swap/batch"])
+        load_recipe(["toy/pspnet18", "swap/catalyst_2020", "swap/batch"])
     )
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, Dataset, DistributedSampler
 
+from catalyst_cityscapes.data.loaders import build_loader
 from semseg_ref.base.seed_streams import STREAMS, SeedStreams
-from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler, build_loader
+from semseg_ref.sampling import EpochSampler, SeededDataset, ShardSampler
 
 CITYSCAPES_TRAIN, GPUS, BATCH_PER_GPU = 2975, 8, 2
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.report.drawing import elide, font, overlay
+from catalyst_cityscapes.report.drawing import font, overlay
+from catalyst_cityscapes.report.figure import elide
 from catalyst_cityscapes.report.training_view import denormalised, normalisation, seen_samples
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.errors import DataError, InputError, OptionError

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from markupsafe import Markup
 
-from catalyst_cityscapes.report.charts import Series, binned, heat_map, line_chart, short, ticks
+from catalyst_cityscapes.report.charts import Series, binned, heat_map, line_chart, short
 from catalyst_cityscapes.report.frames import ranked_frames
 from catalyst_cityscapes.report.page import heat_picture, largest_confusions
 from catalyst_cityscapes.report.run_record import epoch_series, read_run
@@ -308,9 +308,21 @@ def test_epochs_that_were_run_twice(run_folder):
     assert epoch_series(read_run(run_folder), "mIoU")["train"] == ([1, 2, 3], [0.2, 0.4, 0.9])
 
 
+def tick_texts(chart):
+    """Texts below the horizontal axis, its label "x" left out, and left of the vertical one."""
+    found = re.findall(r"text-anchor: (middle|end)[^>]*>([^<]*)<", chart)
+    return [[text for anchor, text in found if anchor == side and text != "x"] for side in ("middle", "end")]
+
+
+def dots(chart):
+    """How many filled curves are moved to a place."""
+    return len(re.findall(r'<path d="[^"]*C[^"]*" style="fill: var[^"]*" transform="translate', chart))
+
+
 def test_charts():
-    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert ticks(3, 3) == [3]
+    unit = Series("y", np.array([0.0, 1.0]), np.array([0.0, 1 / 1.04]))  # the axis ends 4 % above
+    assert tick_texts(line_chart([unit], "x"))[1] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert "3" in tick_texts(line_chart([Series("y", np.array([3.0]), np.array([3.0]))], "x"))[0]
     assert [short(v) for v in (37200, 0.01, 0.0001, 0, 5)] == ["37.2k", "0.01", "1e-4", "0", "5"]
     line = binned("loss", range(37200), np.linspace(4, 1, 37200))
     assert len(line.x) == 300
@@ -318,7 +330,8 @@ def test_charts():
     assert (line.band[0] <= line.y).all()
     assert (line.y <= line.band[1]).all()
     assert line_chart([Series("none", np.array([]), np.array([]))], "step") == Markup("")
-    assert "<circle" in line_chart([Series("one", np.array([1.0]), np.array([0.5]))], "epoch")
+    assert dots(line_chart([Series("one", np.array([1.0]), np.array([0.5]))], "epoch")) == 2  # and one in its legend
+    assert dots(line_chart([Series("two", np.array([1.0, 2.0]), np.array([0.5, 0.6]))], "epoch")) == 0
     assert "&lt;b&gt;" in line_chart([Series("<b>", np.array([1.0, 2.0]), np.array([0.0, 0.0]))], "epoch")
 
 
@@ -330,7 +343,7 @@ def test_confusions():
         ("a", "b", 10, 0.1, 0.25),
     ]
     drawn = heat_map(matrix, ["a", "b", "c"])
-    assert re.findall(r'class="value[^>]*>(\d+)<', drawn) == ["90", "10", "30", "70"]
+    assert re.findall(r"<text[^>]*>(\d+)<", drawn) == ["90", "10", "30", "70"]
     assert heat_picture(np.eye(150, dtype=np.int64)).startswith('<img class="heat" src="data:image/png')
 
 

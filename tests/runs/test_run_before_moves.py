@@ -16,6 +16,7 @@ from catalyst_cityscapes.recipe.changes import check_changes
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.renamed import RENAMED, current_name, with_current_names
 from catalyst_cityscapes.recipe.nodes.targets import resolve_target
+from catalyst_cityscapes.recipe.places import RENAMED_CONFIGS, shipped_configs
 from semseg_ref.base.checkpoints.reading import read_checkpoint
 from support.command_line import catalyst_dl
 from support.places import GOLDENS
@@ -46,7 +47,16 @@ def test_an_old_name_stands_for_what_has_moved(old):
 
 
 def test_targets_resolve_under_both_names():
-    for name in (*OLD_NAMES, "catalyst_cityscapes.engine.SegmentationEngine"):
+    callbacks, augmentation = "catalyst_cityscapes.callbacks", "catalyst_cityscapes.data.augmentation"
+    others = (
+        "catalyst_cityscapes.engine.SegmentationEngine",
+        f"{callbacks}.DeterminismLedger",
+        f"{callbacks}.determinism.DeterminismLedger",
+        f"{callbacks}.Watch",
+        f"{callbacks}.watch.Watch",
+        f"{augmentation}.earlier_attempt.ShiftScaleRotate",
+    )
+    for name in (*OLD_NAMES, *others):
         assert resolve_target(name) is resolve_target(current_name(name))
 
 
@@ -92,3 +102,12 @@ def test_the_rest_of_the_training_is_the_same_under_new_names(old_run, workdir):
         assert catalyst_dl("run", *arguments) == 0
     logs = [(workdir / name / "iterations.csv").read_bytes() for name in ("run", "new")]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("old", RENAMED_CONFIGS)
+def test_old_names_of_shipped_configs_are_known(old, tmp_path):
+    for name in (old, f"{old}.yml"):
+        assert load_recipe(["toy/pspnet18", name]) == load_recipe(["toy/pspnet18", RENAMED_CONFIGS[old]])
+    (tmp_path / "mine.yml").write_text(f"base: [toy/pspnet18, {old}]\n")
+    assert load_recipe([tmp_path / "mine.yml"]) == load_recipe(["toy/pspnet18", RENAMED_CONFIGS[old]])
+    assert f"{old}.yml" not in shipped_configs()

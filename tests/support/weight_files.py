@@ -46,7 +46,7 @@ def prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"module.{name}": value for name, value in state.items()}
 
 
-def earlier_attempt(state: dict[str, Tensor]) -> dict:
+def catalyst_2020(state: dict[str, Tensor]) -> dict:
     """What Catalyst 20.06 wrote with `OneCycleLRWithWarmup`: numpy scalars as metrics, numpy arrays as the schedule."""
     return {
         "model_state_dict": state,

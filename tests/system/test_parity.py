@@ -72,7 +72,7 @@ def test_one_process(toy_city, workdir, catalyst_run, workers):
 
 @pytest.mark.slow
 def test_a_swapped_component_breaks_parity(toy_city, workdir, catalyst_run):
-    """The comparison can fail: one rate of the earlier attempt instead of the heads' ten-fold one."""
+    """The comparison can fail: one rate of the 2020 Catalyst attempt instead of the heads' ten-fold one."""
     swapped = workdir / "swapped"
     recipe = toy_recipe(toy_city, f"experiment.logdir={swapped}", "optimizer.groups.head_multiplier=1",
                         "callbacks.checkpoint.save_every=2")  # fmt: skip

@@ -84,6 +84,6 @@ def test_the_official_recipe_runs_in_the_order_of_the_page():
     placed = [(callback.order, type(callback).place) for callback in built]
     assert all(order == place for order, place in placed)
     order = [type(callback).__name__ for callback in sorted(built, key=lambda callback: callback.order)]
-    assert order.index("AuxLossWeighting") < order.index("Watch") < order.index("GradientStep")
+    assert order.index("AuxLossWeighting") < order.index("TrainingMonitor") < order.index("GradientStep")
     assert order.index("GradientStep") < order.index("PolyLR") < order.index("IterationLogging")
     assert order.index("EpochLogging") < order.index("Checkpoint") < order.index("Progress")

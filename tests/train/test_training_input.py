@@ -192,7 +192,7 @@ def test_a_transform_of_torchvision_gets_typed_tensors(toy_city):
 
 
 def test_a_function_of_image_and_label(toy_city):
-    node = "_target_: faulty_components.flip_all"
+    node = "_target_: support.faults.components.flip_all"
     with pytest.raises(InputError, match=r"missing argument 'image' .*for the function itself add _mode_: partial"):
         toy_recipe(toy_city, f"{STEPS}.flip={{{node}}}", trusted=("support",))
     assert notes(toy_city, f"{STEPS}.flip={{{node}, _mode_: partial}}") == []

@@ -53,7 +53,7 @@ def diff(
 
     The table is sorted by how far apart the effects are; docs/diff.md says what the distances mean.
     """
-    from catalyst_cityscapes.lab.diff.sides import side_recipe, split_side
+    from catalyst_cityscapes.lab.diff.operands import operand_recipe, split_operand
     from catalyst_cityscapes.lab.plan.arms import SETTING
 
     if SETTING.match(b) and not Path(b).is_file():
@@ -67,8 +67,8 @@ def diff(
     if picture == "-":
         raise InputError("--picture -: expected the name of a .png file")
     assignments = [*settings, *more]
-    sides = [(a, split_side(a)), ("+".join(split_side(b, a)), split_side(b, a))]
-    recipes = [side_recipe(parts, assignments, trusted) for _, parts in sides]
+    sides = [(a, split_operand(a)), ("+".join(split_operand(b, a)), split_operand(b, a))]
+    recipes = [operand_recipe(parts, assignments, trusted) for _, parts in sides]
     from catalyst_cityscapes.lab.diff.comparison import compare
     from catalyst_cityscapes.lab.diff.subject import assumed_data, default_counts, default_processes, measure_subject
 
@@ -77,7 +77,7 @@ def diff(
     if reason:
         click.echo(printable(reason), err=True)
     assumed = assumed_data(recipes[0]) if reason else None
-    pixels = [_pixels(recipe) if assumed is None else _area(assumed.image_size) for recipe in recipes]
+    pixels = [_pixels(recipe) if assumed is None else _area(assumed.size) for recipe in recipes]
     counts = default_counts(*pixels)
     measured = []
     for (name, _), recipe in zip(sides, recipes, strict=True):
@@ -121,7 +121,7 @@ def _no_data_reason(recipes: list[Recipe], no_data: bool) -> str | None:
     if not no_data and found is None:
         return None
     assumed = assumed_data(recipes[0])
-    size = f"{assumed.image_size[0]} x {assumed.image_size[1]}"
+    size = f"{assumed.size[0]} x {assumed.size[1]}"
     skipped = (
         f"reckoning with {assumed.images} images of {size}; left out: training samples (ignored pixels, class shares, "
         "sharpness, mean and std of the input) and the lists of images"

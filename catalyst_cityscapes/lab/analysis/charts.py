@@ -3,45 +3,29 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from catalyst_cityscapes.lab.analysis.analysis import Analysis, ArmComparison, ClassDifference
 from catalyst_cityscapes.lab.analysis.verdict import LEVEL, interval_text, points
-from semseg_ref.base.errors import printable
-from semseg_ref.base.files import replace_atomically
+from catalyst_cityscapes.report.figure import INK, PALE, SERIES, bare, fitted, save_png
 
-BASE, BETTER, WORSE, PALE, INK, IMAGES = "#5b6572", "#1a8f4a", "#c2410c", "#b8c0ca", "#1c2128", "#1f5fbf"
+BASE, BETTER, WORSE, PAIR, IMAGES = PALE, SERIES[2], "#c2410c", "#b8c0ca", SERIES[0]
 MOST_CLASSES = 40
 """More classes than this are not drawn: those with the largest differences are."""
 MOST_PANELS = 4
 """More arms than this make a table of colours instead of intervals per class."""
 
 
-def _cut(text: str, most: int = 28) -> str:
-    text = printable(text)
-    return (text if len(text) <= most else f"{text[: most - 1]}…").replace("$", r"\$")
-
-
-def _plain(axis: Axes) -> None:
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.tick_params(left=False, labelsize=9)
-    axis.grid(axis="x", color="#e3e7ec", linewidth=0.8)
-    axis.set_axisbelow(True)
-
-
 def runs_figure(analysis: Analysis) -> Figure:
     """Every run's mIoU: base above, arm below, the two runs of a seed joined; small bars are the means."""
     compared = [entry for entry in analysis.comparisons if entry.seeds]
     rows = max(len(compared), 1)
-    figure, axes = plt.subplots(rows, 1, figsize=(8.2, 0.95 * rows + 0.9), sharex=True, squeeze=False)
+    figure = Figure(figsize=(8.2, 0.95 * rows + 0.9))
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
     base = {run.seed: run.miou for run in analysis.scores[0].runs}
     arms = {score.arm: {run.seed: run.miou for run in score.runs} for score in analysis.scores}
     if not compared:
@@ -54,23 +38,24 @@ def runs_figure(analysis: Analysis) -> Figure:
 
 
 def _runs_row(axis: Axes, base: dict[int, float], arm: dict[int, float], base_name: str, name: str) -> None:
-    _plain(axis)
+    bare(axis)
     for seed in base.keys() & arm.keys():
-        axis.plot([100 * base[seed], 100 * arm[seed]], [1, 0], color=PALE, linewidth=1.2, zorder=1)
+        axis.plot([100 * base[seed], 100 * arm[seed]], [1, 0], color=PAIR, linewidth=1.2, zorder=1)
     for height, runs, color in ((1, base, BASE), (0, arm, IMAGES)):
         values = 100 * np.array(list(runs.values()))
         axis.scatter(values, np.full(len(values), height), s=34, color=color, alpha=0.85, linewidth=0, zorder=2)
         if len(values) > 1:
             axis.vlines(values.mean(), height - 0.28, height + 0.28, color=INK, linewidth=1.6, zorder=3)
-    axis.set_yticks([1, 0] if name else [1], [_cut(base_name), _cut(name)] if name else [_cut(base_name)])
+    axis.set_yticks([1, 0] if name else [1], [fitted(base_name), fitted(name)] if name else [fitted(base_name)])
     axis.set_ylim(-0.5, 1.5)
 
 
 def forest_figure(analysis: Analysis) -> Figure:
     """Mean difference to the base of every arm, its interval over seeds (thick) and over images (thin), its pairs."""
     entries = analysis.comparisons
-    figure, axis = plt.subplots(figsize=(9.2, 0.62 * max(len(entries), 1) + 1.25))
-    _plain(axis)
+    figure = Figure(figsize=(9.2, 0.62 * max(len(entries), 1) + 1.25))
+    axis = figure.subplots()
+    bare(axis)
     axis.axvline(0, color=INK, linewidth=1)
     for height, entry in zip(range(len(entries) - 1, -1, -1), entries, strict=True):
         if entry.mean is None:
@@ -80,17 +65,17 @@ def forest_figure(analysis: Analysis) -> Figure:
         text = points(entry.mean) + (f"  ({interval_text(entry.seed_interval)})" if entry.seed_interval else "")
         text = "identical" if len(entry.identical) == len(entry.seeds) else text
         axis.text(1.02, height, text, transform=axis.get_yaxis_transform(), fontsize=9, va="center")
-    labels = [f"{_cut(entry.arm)}  n={len(entry.seeds)}" for entry in entries]
+    labels = [f"{fitted(entry.arm)}  n={len(entry.seeds)}" for entry in entries]
     axis.set_yticks(range(len(entries) - 1, -1, -1), labels)
     axis.set_ylim(-0.6, len(entries) - 0.4)
     _room_for_pairs(axis, entries)
     axis.set_xlabel(
-        f"points of mIoU against {_cut(analysis.base)} (right: mean and 95 % interval over seeds)", fontsize=9
+        f"points of mIoU against {fitted(analysis.base)} (right: mean and 95 % interval over seeds)", fontsize=9
     )
     handles = [
-        plt.Line2D([], [], color=BASE, linewidth=4, label="over seeds, on these images (coloured: claimed)"),
-        plt.Line2D([], [], color=IMAGES, linewidth=1.4, label="over images, for these networks"),
-        plt.Line2D([], [], color=PALE, marker="o", markersize=4, linewidth=0, label="a pair of runs"),
+        Line2D([], [], color=BASE, linewidth=4, label="over seeds, on these images (coloured: claimed)"),
+        Line2D([], [], color=IMAGES, linewidth=1.4, label="over images, for these networks"),
+        Line2D([], [], color=PAIR, marker="o", markersize=4, linewidth=0, label="a pair of runs"),
     ]
     figure.legend(handles=handles, loc="upper left", ncol=3, fontsize=8.5, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.32 / figure.get_figheight()))
@@ -101,7 +86,7 @@ def _forest_row(axis: Axes, height: int, entry: ArmComparison) -> None:
     mean = entry.mean or 0.0
     color = (BETTER if mean > 0 else WORSE) if entry.shown else BASE
     pairs = 100 * np.array(entry.differences)
-    axis.scatter(pairs, np.full(len(pairs), height + 0.26), s=13, color=PALE, linewidth=0, zorder=2)
+    axis.scatter(pairs, np.full(len(pairs), height + 0.26), s=13, color=PAIR, linewidth=0, zorder=2)
     if entry.seed_interval is not None:
         ends = (100 * entry.seed_interval.low, 100 * entry.seed_interval.high)
         axis.plot(ends, [height, height], color=color, linewidth=4, solid_capstyle="butt", zorder=3)
@@ -147,18 +132,18 @@ def _largest(columns: Sequence[Sequence[ClassDifference]]) -> list[int]:
 
 def _class_intervals(entries: Sequence[ArmComparison], shown: Sequence[int]) -> Figure:
     width = 2.1 + 2.6 * len(entries) if len(entries) > 1 else 7.2
-    size = (width, 0.27 * len(shown) + 1.1)
-    figure, axes = plt.subplots(1, len(entries), figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure = Figure(figsize=(width, 0.27 * len(shown) + 1.1))
+    axes = figure.subplots(1, len(entries), sharex=True, sharey=True, squeeze=False)
     heights = range(len(shown) - 1, -1, -1)
     for axis, entry in zip(axes[0], entries, strict=True):
-        _plain(axis)
+        bare(axis)
         axis.axvline(0, color=INK, linewidth=1)
         for height, index in zip(heights, shown, strict=True):
             _class_row(axis, height, entry.classes[index])
-        axis.set_title(_cut(entry.arm), fontsize=10)
+        axis.set_title(fitted(entry.arm), fontsize=10)
         axis.set_xlabel("points of IoU", fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(5))
-        axis.set_yticks(list(heights), [_cut(entry.classes[index].name, 18) for index in shown])
+        axis.set_yticks(list(heights), [fitted(entry.classes[index].name, 18) for index in shown])
         axis.set_ylim(-0.7, len(shown) - 0.3)
     means = [0.0, *(100 * (entry.classes[index].mean or 0.0) for entry in entries for index in shown)]
     spread = max(max(means) - min(means), 0.1)
@@ -187,7 +172,8 @@ def _class_colors(entries: Sequence[ArmComparison], shown: Sequence[int]) -> Fig
     for column, entry in enumerate(entries):
         values[: len(shown), column] = [100 * (entry.classes[i].mean or 0.0) for i in shown]
     limit = max(float(np.abs(values).max()), 0.1)
-    figure, axis = plt.subplots(figsize=(1.9 + 0.72 * columns, 0.26 * rows + 2.0))
+    figure = Figure(figsize=(1.9 + 0.72 * columns, 0.26 * rows + 2.0))
+    axis = figure.subplots()
     axis.imshow(values, cmap="RdYlGn", vmin=-limit, vmax=limit, aspect="auto", alpha=0.75)
     for column, entry in enumerate(entries):
         for row, index in enumerate(shown):
@@ -195,23 +181,19 @@ def _class_colors(entries: Sequence[ArmComparison], shown: Sequence[int]) -> Fig
             star = "*" if found.p_holm is not None and found.p_holm <= LEVEL else ""
             text = "absent" if found.absent else f"{values[row, column]:+.1f}{star}"
             axis.text(column, row, text, ha="center", va="center", fontsize=8, fontweight="bold" if star else "normal")
-    axis.set_xticks(range(columns), [_cut(entry.arm) for entry in entries], rotation=40, ha="left", fontsize=8.5)
+    axis.set_xticks(range(columns), [fitted(entry.arm) for entry in entries], rotation=40, ha="left", fontsize=8.5)
     axis.xaxis.tick_top()
-    names = [_cut(entries[0].classes[i].name, 18) for i in shown] if entries else []
+    names = [fitted(entries[0].classes[i].name, 18) for i in shown] if entries else []
     axis.set_yticks(range(len(names)), names, fontsize=8.5)
     axis.tick_params(length=0)
     figure.tight_layout()
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG, closes it and returns the path."""
-    replace_atomically(path, lambda file: figure.savefig(file, dpi=130, format="png"))
-    plt.close(figure)
-    return path
-
-
 def write_charts(analysis: Analysis, folder: Path) -> dict[str, Path]:
     """Writes `runs.png`, `differences.png` and `classes.png`; returns name -> file."""
     figures = {"runs": runs_figure, "differences": forest_figure, "classes": classes_figure}
-    return {name: save_figure(draw(analysis), folder / f"{name}.png") for name, draw in figures.items()}
+    paths = {name: folder / f"{name}.png" for name in figures}
+    for name, draw in figures.items():
+        save_png(draw(analysis), paths[name], dpi=130)
+    return paths

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from PIL import Image
 
@@ -15,8 +14,7 @@ from catalyst_cityscapes.lab.analysis.charts import write_charts
 from catalyst_cityscapes.lab.analysis.verdict import LEVEL, interval_text, points, share
 from catalyst_cityscapes.lab.plan.plan import PLAN_FILE, differences, read_plan, shown
 from catalyst_cityscapes.lab.results import LabResults
-from catalyst_cityscapes.report.page import to_bytes
-from semseg_ref.base.errors import printable
+from catalyst_cityscapes.report.page import page_templates, to_bytes
 from semseg_ref.base.files import create_folder, replace_atomically
 
 PAGE = "report.html"
@@ -52,14 +50,6 @@ def render_lab_page(
     extra_sections: Sequence[tuple[str, Markup]] = (),
 ) -> str:
     """The HTML text; `pictures` are the files of `write_charts`, the rest is as for `write_lab_page`."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("catalyst_cityscapes.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(printable=printable, points=points, share=share, p=_p, interval=interval_text)
     context: dict[str, Any] = {
         "analysis": analysis,
         "folder": str(results.folder),
@@ -72,7 +62,8 @@ def render_lab_page(
         "confidence": f"{100 * CONFIDENCE:g} %",
         "level": LEVEL,
     }
-    return environment.get_template("lab.html").render(context)
+    templates = page_templates(points=points, share=share, p=_p, interval=interval_text)
+    return templates.get_template("lab.html").render(context)
 
 
 def _changes(results: LabResults) -> dict[str, list[tuple[str, str, str]]]:

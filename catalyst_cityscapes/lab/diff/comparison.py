@@ -93,16 +93,16 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values; distances are those of `distance`."""
-        exposure = self.a.effects.exposure
+        exposure = self.a.profile.exposure
         return {
             "summary": self.summary,
             "a": self.a.name,
             "b": self.b.name,
             "processes": exposure.processes,
-            "draws": len(self.a.effects.draws),
-            "samples": 0 if self.a.effects.samples is None else self.a.effects.samples.count,
+            "draws": len(self.a.profile.draws),
+            "samples": 0 if self.a.profile.samples is None else self.a.profile.samples.count,
             "data": "read" if self.a.has_data else "assumed",
-            "image_size": [list(side.effects.exposure.image_size) for side in (self.a, self.b)],
+            "image_size": [list(side.profile.exposure.image_size) for side in (self.a, self.b)],
             "effects": [
                 {
                     "effect": row.name,
@@ -139,7 +139,7 @@ def _json(value: Any) -> Any:
 
 def compare(a: Subject, b: Subject) -> Comparison:
     """Compares two measured recipes; see `Comparison`."""
-    modules = deviating_modules(a.effects.optimisation) | deviating_modules(b.effects.optimisation)
+    modules = deviating_modules(a.profile.optimisation) | deviating_modules(b.profile.optimisation)
     left, right = (_facts(side, modules) for side in (a, b))
     rows = sorted(
         (_row(left.get(name), right.get(name)) for name in dict.fromkeys((*left, *right))),

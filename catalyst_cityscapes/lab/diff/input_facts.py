@@ -28,7 +28,7 @@ def input_facts(subject: Subject) -> Collector:
     _position(found, subject)
     _values(found, subject)
     _labels(found, subject)
-    if subject.effects.samples is None:
+    if subject.profile.samples is None:
         replayed = subject.recipe.sampling.replay_augmentation
         found.read("draws replayed in every epoch", "replay augmentation", replayed, choice)
     else:
@@ -38,7 +38,7 @@ def input_facts(subject: Subject) -> Collector:
 
 def drawn(subject: Subject, field: str) -> np.ndarray:
     """A field of all draws, float64 [draws]."""
-    return np.array([getattr(draw, field) for draw in subject.effects.draws], np.float64)
+    return np.array([getattr(draw, field) for draw in subject.profile.draws], np.float64)
 
 
 def train_scale(subject: Subject) -> np.ndarray:
@@ -48,7 +48,7 @@ def train_scale(subject: Subject) -> np.ndarray:
 
 def sizes_at_test(subject: Subject) -> np.ndarray:
     """Test pixels per native pixel at each of the protocol's scales."""
-    return np.array(subject.effects.protocol.scales) * subject.effects.test_scale
+    return np.array(subject.profile.protocol.scales) * subject.profile.test_scale
 
 
 def _draws(found: Collector, name: str, values: np.ndarray, measure: Measure = SHARE, pattern: str = "{:.3g}") -> None:
@@ -62,7 +62,7 @@ def _logarithms(found: Collector, name: str, values: np.ndarray, topics: str = "
 
 
 def _position(found: Collector, subject: Subject) -> None:
-    sizes = Counter(draw.size for draw in subject.effects.draws)
+    sizes = Counter(draw.size for draw in subject.profile.draws)
     size = sizes.most_common(1)[0][0]
     found.add(
         "input size", "augmentation image_size", float(np.sqrt(np.prod(size))), amount(), f"{size[0]} x {size[1]}"
@@ -85,7 +85,7 @@ def _position(found: Collector, subject: Subject) -> None:
 
 def normalisation(subject: Subject) -> np.ndarray:
     """Mean and std of `(value - mean) / std` in grey levels, the median over the draws; float64 [2, 3]."""
-    found = [(draw.mean, draw.std) for draw in subject.effects.draws if np.isfinite([draw.mean, draw.std]).all()]
+    found = [(draw.mean, draw.std) for draw in subject.profile.draws if np.isfinite([draw.mean, draw.std]).all()]
     return np.median(found, axis=0) if found else np.full((2, 3), np.nan)
 
 
@@ -94,7 +94,7 @@ def _values(found: Collector, subject: Subject) -> None:
     shown = "mean {}, std {}".format(*(" ".join(f"{value:.4g}" for value in values) for values in (mean, std)))
     detail = {"mean": mean.tolist(), "std": std.tolist()}
     found.add("normalisation", "augmentation", np.array([mean, std]), grey_levels, shown, detail)
-    order = "".join("RGB"[index] for index in subject.effects.colours.order)
+    order = "".join("RGB"[index] for index in subject.profile.colours.order)
     found.add("order of the colours", "augmentation", order, choice)
     _draws(found, "pixel-level contrast kept", subject.detail, VALUE)
 
@@ -105,7 +105,7 @@ def _labels(found: Collector, subject: Subject) -> None:
     _share(found, "padding that has a class", float(labelled))
     displaced = 1 - np.nanmean(aligned) if np.isfinite(aligned).any() else 0.0
     _share(found, "labels beside their pixels", float(displaced))
-    invented = not all(draw.labels_kept for draw in subject.effects.draws)
+    invented = not all(draw.labels_kept for draw in subject.profile.draws)
     found.add("label values invented", "augmentation", invented, choice)
     _draws(found, "ignored within the image", drawn(subject, "labels_ignored"))
 
@@ -116,7 +116,7 @@ def _share(found: Collector, name: str, value: float) -> None:
 
 
 def _samples(found: Collector, subject: Subject) -> None:
-    samples = subject.effects.samples
+    samples = subject.profile.samples
     measures: list[tuple[str, np.ndarray, Measure]] = [
         ("ignored pixels", samples.ignored, SHARE),
         ("sharpness of the input", samples.sharpness, VALUE),

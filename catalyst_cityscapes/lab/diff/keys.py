@@ -9,55 +9,19 @@ from catalyst.core.callback import CallbackOrder, ISchedulerCallback
 from pydantic import ValidationError
 from torch import nn
 
-from catalyst_cityscapes.callbacks.aux_loss import AuxLossWeighting
-from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
-from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
-from catalyst_cityscapes.callbacks.gradient_step import GradientStep
-from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU
-from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.lab.ladder.normal_form import plain
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, measure_optimisation
 from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.changes import differing
+from catalyst_cityscapes.recipe.key_roles import callback_role, section_role
 from catalyst_cityscapes.recipe.nodes.targets import build
+from catalyst_cityscapes.recipe.role import role_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
 
 KeyPath = tuple[str, ...]
 ABSENT = ...
 FEW_BATCHES = 3
-TOPICS: dict[KeyPath, str] = {
-    ("experiment", "epochs"): "epochs steps",
-    ("experiment", "seed"): "seed",
-    ("data", "root"): "train_data test_data image_size",
-    ("data", "train_list"): "train_data image_size",
-    ("data", "val_list"): "test_data image_size",
-    ("data", "classes"): "data_classes labels",
-    ("data", "ignore_index"): "labels",
-    ("sampling", "batch_size"): "batch steps",
-    ("sampling", "per_process"): "batch steps",
-    ("sampling", "drop_last"): "batch steps",
-    ("sampling", "shuffle"): "order",
-    ("sampling", "seed_stream"): "seed",
-    ("sampling", "replay_augmentation"): "replay",
-    ("augmentation",): "augmentation",
-    ("model",): "network",
-    ("criterion",): "loss",
-    ("optimizer",): "optimiser",
-    ("engine", "precision"): "precision",
-    ("validation",): "validation",
-    ("protocol",): "test",
-}
-CALLBACK_TOPICS: tuple[tuple[type, str], ...] = (
-    (GradientStep, "gradient steps"),
-    (SyncBNConversion, "sync_bn"),
-    (AuxLossWeighting, "aux"),
-    (Checkpoint, "selection"),
-    (EarlyStopping, "selection"),
-    (MeanIoU, "metrics"),
-    (BatchMeanIoU, "metrics"),
-    (ISchedulerCallback, "optimiser"),
-)
 
 
 @dataclass(frozen=True)
@@ -82,20 +46,26 @@ def differing_keys(a: Recipe, b: Recipe) -> list[KeyDifference]:
 
 def topics(key: KeyDifference, *recipes: Recipe) -> frozenset[str]:
     """What a key can change, in the words that the facts carry; none where it is nothing that is compared."""
-    for length in (2, 1):
-        if key.path[:length] in TOPICS:
-            return frozenset(TOPICS[key.path[:length]].split())
     if key.path[0] != "callbacks":
-        return frozenset()
-    found: set[str] = set()
-    for recipe in recipes:
-        node = recipe.callbacks.get(key.path[1])
-        if node is not None:
-            callback = build(node, f"callbacks.{key.path[1]}")
-            if getattr(callback, "order", None) == CallbackOrder.Scheduler:
-                found.add("optimiser")
-            found.update(*(words.split() for kind, words in CALLBACK_TOPICS if isinstance(callback, kind)))
-    return frozenset(found)
+        role = section_role(key.path)
+        return frozenset() if role is None else frozenset(role.topics.split())
+    nodes = [recipe.callbacks.get(key.path[1]) for recipe in recipes]
+    found = (_callback_topics(node, f"callbacks.{key.path[1]}") for node in nodes if node is not None)
+    return frozenset().union(*found)
+
+
+def _callback_topics(node: dict[str, Any], place: str) -> set[str]:
+    said = callback_role(node)
+    if said is not None:
+        return set(said.topics.split())
+    # A class that says nothing is taken for what it is made from, and for a schedule where it has a schedule's place.
+    callback = build(node, place)
+    roles = [role_of(kind, node) for kind in type(callback).__mro__]
+    found = {topic for role in roles if role is not None for topic in role.topics.split()}
+    is_schedule = isinstance(callback, ISchedulerCallback) or (
+        getattr(callback, "order", None) == CallbackOrder.Scheduler
+    )
+    return found | {"optimiser"} if is_schedule else found
 
 
 class ShortTrainings:

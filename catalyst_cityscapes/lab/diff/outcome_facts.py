@@ -31,8 +31,8 @@ def outcome_facts(subject: Subject) -> Collector:
 
 def _network(found: Collector, subject: Subject) -> None:
     found.add("network", "network data_classes", subject.network, choice)
-    found.add("parameters", "network data_classes", subject.effects.parameters, amount())
-    found.add("batch norm layers", "network", subject.effects.batch_norms, amount())
+    found.add("parameters", "network data_classes", subject.profile.parameters, amount())
+    found.add("batch norm layers", "network", subject.profile.batch_norms, amount())
     most = max(subject.dropouts, default=0.0)
     layers = f"{most:g} in {len(subject.dropouts)} layers" if subject.dropouts else "none"
     found.add("dropout", "network", most, linear, layers, list(subject.dropouts))
@@ -88,7 +88,7 @@ def _tested(callback: Checkpoint) -> str:
 
 
 def _test(found: Collector, subject: Subject) -> None:
-    protocol = subject.effects.protocol
+    protocol = subject.profile.protocol
     crop = f"{protocol.crop[0]} x {protocol.crop[1]}"
     flip = ", flip" if protocol.flip else ""
     scales = " ".join(f"{scale:g}" for scale in protocol.scales)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from catalyst_cityscapes.lab.diff.comparison import DIFFERS, Comparison
@@ -16,8 +15,7 @@ from catalyst_cityscapes.lab.diff.subject import Subject
 from catalyst_cityscapes.lab.diff.table import merged
 from catalyst_cityscapes.lab.diff.training_facts import KIND_NAMES
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, PARTS
-from semseg_ref.base.errors import printable
-from semseg_ref.base.files import replace_atomically
+from catalyst_cityscapes.report.figure import fitted, save_png
 
 COLOURS = ("#0072b2", "#d55e00")
 STYLES = ("-", "--")
@@ -33,9 +31,10 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         comparison: of two recipes.
         path: where; it appears complete or not at all.
     """
-    figure = Figure(figsize=(17, 12.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    names = [f"{letter}: {_short(side.name)}" for letter, side in zip("AB", _sides(comparison), strict=True)]
+    figure = Figure(figsize=(17, 12.5), layout="constrained")
+    names = [
+        f"{letter}: {fitted(side.name, LONGEST_NAME)}" for letter, side in zip("AB", _sides(comparison), strict=True)
+    ]
     figure.suptitle("\n".join([*names, comparison.summary]), fontsize=12)
     grid = figure.add_gridspec(3, 4)
     _farthest(figure.add_subplot(grid[0, :2]), comparison)
@@ -53,26 +52,21 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     for place, (title, values, logarithmic) in zip(places, histograms, strict=True):
         _histogram(figure.add_subplot(place), comparison, title, values, logarithmic)
     ignored = figure.add_subplot(grid[2, 2])
-    if all(side.effects.samples is not None for side in _sides(comparison)):
+    if all(side.profile.samples is not None for side in _sides(comparison)):
         _histogram(ignored, comparison, "ignored pixels of a sample (share)", _ignored, False)
         _input(figure.add_subplot(grid[2, 3]), comparison)
     else:
         _histogram(ignored, comparison, "pixel-level contrast kept", lambda side: side.detail, False)
         _sizes(figure.add_subplot(grid[2, 3]), comparison)
-    replace_atomically(path, lambda file: figure.savefig(file, format="png"))
+    save_png(figure, path, dpi=100)
 
 
 def _sides(comparison: Comparison) -> tuple[Subject, Subject]:
     return comparison.a, comparison.b
 
 
-def _short(name: str) -> str:
-    text = printable(name)
-    return text if len(text) <= LONGEST_NAME else f"...{text[-LONGEST_NAME:]}"
-
-
 def _ignored(side: Subject) -> np.ndarray:
-    samples = side.effects.samples
+    samples = side.profile.samples
     return np.empty(0) if samples is None else samples.ignored
 
 
@@ -84,13 +78,13 @@ def _farthest(axes: Axes, comparison: Comparison) -> None:
         axes.text(0.5, 0.5, "no effect differs", ha="center", va="center")
         axes.set_axis_off()
         return
-    labels = []
+    names = []
     for members in shown:
-        names = [row.member for row in members if row.member]
-        labels.append(f"{members[0].family}: {', '.join(names)}" if names else members[0].family)
+        parts = [row.member for row in members if row.member]
+        names.append(f"{members[0].family}: {', '.join(parts)}" if parts else members[0].family)
     distances = [members[0].gap.distance for members in shown]
     axes.barh(range(len(shown)), distances, color="#777777")
-    axes.set_yticks(range(len(shown)), [label if len(label) < 46 else f"{label[:43]}..." for label in labels])
+    axes.set_yticks(range(len(shown)), [fitted(name, 46) for name in names])
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("distance")
@@ -100,7 +94,7 @@ def _rates(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("learning rate", fontsize=10)
     for letter, side, colour in zip("AB", _sides(comparison), COLOURS, strict=True):
         for part, style in zip(PARTS, STYLES, strict=True):
-            curve = side.effects.optimisation.lr(part)
+            curve = side.profile.optimisation.lr(part)
             if len(curve) and (curve > 0).any():
                 values = over_progress(curve)
                 x = (np.arange(len(values)) + 0.5) / len(values)
@@ -118,7 +112,7 @@ def _momentum(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("momentum", fontsize=10)
     for letter, side, colour, width in zip("AB", _sides(comparison), COLOURS, (3.5, 1.5), strict=True):
         for part, style in zip(PARTS, STYLES, strict=True):
-            curve = side.effects.optimisation.momentum(part)
+            curve = side.profile.optimisation.momentum(part)
             if len(curve):
                 values = over_progress(curve)
                 x = (np.arange(len(values)) + 0.5) / len(values)
@@ -131,7 +125,7 @@ def _momentum(axes: Axes, comparison: Comparison) -> None:
 
 def _decay(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("weight decay over the training\n(logarithm of the shrinking)", fontsize=10)
-    decays = [side.effects.optimisation.decay for side in _sides(comparison)]
+    decays = [side.profile.optimisation.decay for side in _sides(comparison)]
     keys = [(part, kind) for part in PARTS for kind in KIND_NAMES if any((part, kind) in decay for decay in decays)]
     for index, (letter, decay, colour) in enumerate(zip("AB", decays, COLOURS, strict=True)):
         places = np.arange(len(keys)) + (index - 0.5) * 0.4
@@ -187,7 +181,7 @@ def _edges(values: np.ndarray, logarithmic: bool) -> np.ndarray:
 def _input(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("network input: mean and std", fontsize=10)
     for index, (letter, side, colour) in enumerate(zip("AB", _sides(comparison), COLOURS, strict=True)):
-        samples = side.effects.samples
+        samples = side.profile.samples
         if samples is not None:
             places = np.arange(len(samples.mean)) + (index - 0.5) * 0.25
             axes.errorbar(places, samples.mean, yerr=samples.std, fmt="o", color=colour, label=letter, capsize=4, lw=2)

@@ -4,13 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from catalyst_cityscapes.data.training_set import build_augmentation
 from catalyst_cityscapes.lab.measure.detail import measure_detail
-from catalyst_cityscapes.lab.measure.effects import AssumedData, Effects, measure
-from catalyst_cityscapes.models.from_recipe import recipe_network
+from catalyst_cityscapes.lab.measure.profile import DataSize, RecipeProfile, read_data_size
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import UNKNOWN, identify
@@ -28,27 +25,38 @@ DRAWS, SAMPLES = (80, 300), (16, 64)
 
 @dataclass(frozen=True)
 class Subject:
-    """A measured recipe.
+    """A recipe of a comparison and what is measured of it.
 
     Attributes:
         name: as it was given.
         recipe: as it was given.
-        effects: of the recipe with one seed and order for both sides, so that draws come in pairs.
+        profile: of the recipe with one seed and order for both sides, so that draws come in pairs.
         detail: contrast that each draw leaves, float64 [draws].
-        network: class name and what the names and shapes of its tensors say.
-        dropouts: probabilities of its dropout layers, in order.
         gradient: of the criterion for fixed logits, float64 [classes, 9, 9]; None where it takes other arguments.
-        has_data: the data set was read; else it was assumed.
     """
 
     name: str
     recipe: Recipe
-    effects: Effects
+    profile: RecipeProfile
     detail: np.ndarray
-    network: str
-    dropouts: tuple[float, ...]
     gradient: np.ndarray | None
-    has_data: bool
+
+    @property
+    def has_data(self) -> bool:
+        """The data set was read; else it was assumed."""
+        return self.profile.data.pairs is not None
+
+    @property
+    def network(self) -> str:
+        """Class name, and what the names and shapes of its tensors say."""
+        network = self.profile.network
+        known = identify(network.state_dict())
+        return type(network).__name__ if known.family == UNKNOWN else f"{type(network).__name__}, {known}"
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """Probabilities of the network's dropout layers, in order."""
+        return tuple(float(module.p) for module in self.profile.network.modules() if isinstance(module, _DropoutNd))
 
 
 def missing_data(recipe: Recipe) -> str | None:
@@ -68,10 +76,10 @@ def missing_data(recipe: Recipe) -> str | None:
     return None
 
 
-def assumed_data(recipe: Recipe) -> AssumedData:
+def assumed_data(recipe: Recipe) -> DataSize:
     """What stands for a missing data set: 2975 images, twice as wide as high, as wide as the test's base size."""
-    width = recipe.protocol.base_size or AssumedData().image_size[1]
-    return AssumedData(image_size=(width // 2, width))
+    width = recipe.protocol.base_size or DataSize.size[1]
+    return DataSize(size=(width // 2, width), test_size=(width // 2, width))
 
 
 def default_counts(*pixels: int) -> tuple[int, int]:
@@ -91,17 +99,18 @@ def default_processes(*recipes: Recipe) -> int:
 
 
 def measure_subject(
-    name: str, recipe: Recipe, processes: int, draws: int, samples: int, assumed: AssumedData | None = None
+    name: str, recipe: Recipe, processes: int, draws: int, samples: int, assumed: DataSize | None = None
 ) -> Subject:
     """Measures one side.
 
     Args:
         name: of the recipe, for people.
         recipe: checked.
-        processes, draws, samples, assumed: see `effects.measure`.
+        processes, draws, samples: see `RecipeProfile`.
+        assumed: number and size of images to reckon with instead of reading any.
 
     Raises:
-        InputError: see `effects.measure`.
+        InputError: a missing list or image, or a component that refuses its arguments.
     """
     paired = recipe.model_copy(
         update={
@@ -109,24 +118,9 @@ def measure_subject(
             "sampling": recipe.sampling.model_copy(update={"seed_stream": "named", "shuffle": True}),
         }
     )
-    effects = measure(paired, processes, draws, samples, assumed)
-    augmentation = build_augmentation(recipe)
-    network = recipe_network(recipe)
-    return Subject(
-        name,
-        recipe,
-        effects,
-        measure_detail(augmentation, effects.exposure.image_size, SeedStreams(SEED), effects.draws),
-        _identity(network),
-        tuple(float(module.p) for module in network.modules() if isinstance(module, _DropoutNd)),
-        _gradient(recipe),
-        assumed is None,
-    )
-
-
-def _identity(network: nn.Module) -> str:
-    known = identify(network.state_dict())
-    return type(network).__name__ if known.family == UNKNOWN else f"{type(network).__name__}, {known}"
+    profile = RecipeProfile(paired, processes, assumed or read_data_size(paired), draws, samples)
+    detail = measure_detail(profile.augmentation, profile.data.size, SeedStreams(SEED), profile.draws)
+    return Subject(name, recipe, profile, detail, _gradient(recipe))
 
 
 def _gradient(recipe: Recipe) -> np.ndarray | None:

@@ -72,9 +72,9 @@ def _print_rows(comparison: Comparison, show_all: bool, console: Console) -> Non
 
 
 def _caption(comparison: Comparison) -> str:
-    exposure, samples = comparison.a.effects.exposure, comparison.a.effects.samples
+    exposure, samples = comparison.a.profile.exposure, comparison.a.profile.samples
     processes = f"{exposure.processes} process{'es' if exposure.processes > 1 else ''}"
-    measured = f"{len(comparison.a.effects.draws)} draws"
+    measured = f"{len(comparison.a.profile.draws)} draws"
     measured += f", {samples.count} samples" if samples else ", no samples"
     scale = "apart: 1 is a factor of ten, one standard deviation of the draws, or a yes for a no; chance: p value"
     return f"{processes}, {measured}; {scale}"

@@ -37,7 +37,7 @@ def training_facts(subject: Subject, modules: set[str]) -> Collector:
         modules: child modules of the network whose curves are worth a line of their own.
     """
     found = Collector()
-    _curves(found, subject.effects.optimisation, modules)
+    _curves(found, subject.profile.optimisation, modules)
     _amounts(found, subject)
     _exposure(found, subject)
     return found
@@ -76,7 +76,7 @@ def _range(ratio: np.ndarray) -> str:
 
 
 def _amounts(found: Collector, subject: Subject) -> None:
-    optimisation = subject.effects.optimisation
+    optimisation = subject.profile.optimisation
     for part in PARTS:
         for kind in KINDS:
             key = (part, kind)
@@ -96,7 +96,7 @@ def _amounts(found: Collector, subject: Subject) -> None:
 
 
 def _exposure(found: Collector, subject: Subject) -> None:
-    exposure, recipe = subject.effects.exposure, subject.recipe
+    exposure, recipe = subject.profile.exposure, subject.recipe
     if subject.has_data:
         found.add("training images", "train_data", exposure.images, amount())
     found.add("epochs", "epochs", exposure.epochs, amount())
@@ -104,7 +104,7 @@ def _exposure(found: Collector, subject: Subject) -> None:
     found.add("images seen", "epochs batch train_data", exposure.seen, amount())
     found.add("batch", "batch gradient", exposure.batch, amount())
     found.add("images in one forward pass", "batch", exposure.batch_per_process, amount())
-    group = exposure.bn_group if subject.effects.batch_norms else 0
+    group = exposure.bn_group if subject.profile.batch_norms else 0
     synchronised = " (synchronised)" if exposure.synchronised else ""
     shown = f"{group}{synchronised}" if group else "no batch norm"
     found.add("images in a batch norm group", "sync_bn batch network", group, amount(), shown)

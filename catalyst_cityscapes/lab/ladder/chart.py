@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from catalyst_cityscapes.lab.analysis.verdict import points
 from catalyst_cityscapes.lab.ladder.waterfall import Effect, Waterfall
-from semseg_ref.base.files import replace_atomically
+from catalyst_cityscapes.report.figure import bare, fitted, save_png
 
 RISE, FALL, EVEN, ENDS = "#2a7f62", "#c0392b", "#9aa0a6", "#34495e"
 ADDED, REMOVED = "#1f77b4", "#e08214"
@@ -28,21 +27,17 @@ def draw_ladder(found: Waterfall, path: Path) -> None:
         found: what the ladder measured.
         path: file to write.
     """
-    names = [bar.rung.name for bar in found.bars]
+    names = [fitted(bar.rung.name, 46) for bar in found.bars]
     has_path = bool(found.levels)
     has_single = any(bar.added is not None or bar.removed is not None for bar in found.bars)
     rows = ["FROM", *names, "TO", REMAINDER]
     panels = has_path + has_single
     figure = Figure(figsize=(4.0 + 4.6 * max(panels, 1), 1.6 + ROW_INCHES * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, max(panels, 1), sharey=True, squeeze=False)[0])
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
     for axis in axes:
-        axis.grid(axis="x", color="#e3e6e8", linewidth=0.8)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right", "left"]].set_visible(False)
-        axis.tick_params(axis="y", length=0)
+        bare(axis)
         axis.axhline(len(rows) - 1.5, color="#c5c9cc", linewidth=0.8)
     if has_path:
         _draw_path(axes[0], found)
@@ -52,7 +47,7 @@ def draw_ladder(found: Waterfall, path: Path) -> None:
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     if not panels:
         axes[0].text(0.5, 0.5, "no pair of runs is finished", transform=axes[0].transAxes, ha="center")
-    replace_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    save_png(figure, path, DPI)
 
 
 def _draw_path(axis: Axes, found: Waterfall) -> None:

@@ -1,6 +1,7 @@
 """What two recipes do differently, as components that can be swapped one by one.
 
-The difference is taken between canonical forms (`lab.canonical`), and every differing key belongs to one component:
+The difference is taken between canonical forms (`normal_form.canonical`), and every differing key belongs to one
+component, named by the role of the key or callback (`recipe.role`):
 
 | component | keys |
 |---|---|
@@ -21,7 +22,7 @@ The difference is taken between canonical forms (`lab.canonical`), and every dif
 | gradient_step | accumulation and clipping |
 | model_selection | which checkpoint is tested, early stopping, and the validation that decides both |
 | data, protocol | what cannot differ between scores that are compared; the lab refuses such arms |
-| another callback's name | that callback |
+| another callback's kind | that callback, by its key in the recipe where it says no role |
 """
 
 from collections.abc import Callable, Sequence
@@ -34,10 +35,10 @@ from catalyst_cityscapes.lab.ladder.normal_form import (
     KeyPath,
     canonical,
     flatten,
-    kind_of,
     plain,
     unflatten,
 )
+from catalyst_cityscapes.recipe.key_roles import callback_role, section_role
 from catalyst_cityscapes.recipe.loading import Layers, Source, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 
@@ -47,23 +48,6 @@ PIPELINE = "catalyst_cityscapes.data.augmentation.Pipeline"
 SGD = {"torch.optim.SGD", "torch.optim.sgd.SGD", "catalyst_cityscapes.optim.DecoupledSGD"}
 KERNELS = ("fused", "foreach")
 LINKED = ("schedule", "momentum", "weight_decay", *KERNELS)
-SAMPLING = {
-    "workers": "seed_stream",
-    "batch_size": "batch",
-    "per_process": "batch",
-    "replay_augmentation": "replayed_draws",
-}
-KINDS = {
-    "PolyLR": "schedule",
-    "AuxLossWeighting": "aux_loss",
-    "SyncBNConversion": "sync_bn",
-    "GradientStep": "gradient_step",
-    "Checkpoint": "model_selection",
-    "EarlyStopping": "model_selection",
-    "MeanIoU": "model_selection",
-    "BatchMeanIoU": "model_selection",
-}
-"""Component of this project's callbacks by class; metrics are in a canonical form only where something watches them."""
 
 
 @dataclass(frozen=True)
@@ -228,21 +212,16 @@ def _naming(start: Flat, goal: Flat, order: tuple[str, ...] | None) -> Callable[
             return "crop"
         if section in names:
             return names[section](path)
-        if section in ("experiment", "engine"):
-            return key
-        if section == "sampling":
-            return SAMPLING.get(key, key)
-        if section == "model":
-            return "initial_weights" if only_weights else "model"
-        if section == "validation":
-            return "model_selection"
+        if section == "model" and only_weights:
+            return "initial_weights"
         if path == multiplier and both_multiply:
             return "head_lr"
         if section == "optimizer":
             return _linked(_optimizer_key(path), same_sgd)
         if section == "callbacks":
             return _linked(_callback(key, nodes), same_sgd)
-        return section
+        role = section_role(path)
+        return section if role is None else role.component
 
     return name_of
 
@@ -261,8 +240,7 @@ def _optimizer_key(path: KeyPath) -> str:
 
 def _callback(name: str, nodes: Sequence[dict[str, Any]]) -> str:
     for node in (side[name] for side in nodes if name in side):
-        if kind_of(node) == "OneCycle":
-            return "schedule" if node["rates"] else "momentum"
-        if kind_of(node) in KINDS:
-            return KINDS[kind_of(node)]
+        role = callback_role(node)
+        if role is not None:
+            return role.component
     return name

@@ -8,7 +8,7 @@ components:                        # in the order of the path
     note: said in the report
     apply: [swap/augmentation_blur]
     overlay: {augmentation: {...}} # written here, laid on after `apply`
-to: swap/earlier_attempt           # laid on `from`: what all components together must be
+to: swap/catalyst_2020           # laid on `from`: what all components together must be
 seeds: 6
 notes: text
 base: other.yml                    # another ladder file that this one is laid on; `name: null` drops a component

@@ -12,19 +12,16 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from catalyst_cityscapes.recipe.key_roles import callback_role, is_counted
 from catalyst_cityscapes.recipe.nodes.targets import OWN_PACKAGES, SUPPLIED, resolve_target, walk_nodes
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.recipe.schema import Recipe
-from catalyst_cityscapes.recipe.translation import NEUTRAL
 
 KeyPath = tuple[str, ...]
 Flat = dict[KeyPath, Any]
 """A nested mapping as {key path: value}; lists and empty mappings are values."""
 
-CALLBACKS = "catalyst_cityscapes.callbacks."
 GROUPS = "catalyst_cityscapes.optim.reference_groups"
-LOSSES = {"loss", "main_loss", "aux_loss"}
-# The lab sets the seed of every run itself; the last epoch is always saved, and a best one as well.
-NO_NUMBER = set(NEUTRAL) - {"callbacks.mean_iou"} | {"experiment.seed", "callbacks.checkpoint.save_every"}
 PLAIN = (type(None), bool, int, float, str)
 
 
@@ -54,11 +51,11 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 def canonical(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
     """What of a recipe decides the score of a run with a given seed, in one spelling.
 
-    Left out: names and folders, logs, the seed, what `recipe.translation.NEUTRAL` lists, the number of loader workers
-    (with the named seed streams), and validation and its metrics where no checkpoint is selected and no training
-    stopped by them. Callbacks and steps that are null are left out, too. Written out: the defaults of this project's
-    and torch's components. `OneCycle` becomes one callback for the rates and one for the momentum; the values that it
-    overwrites before the first step become its own first ones, and `same_rate_for_all_groups` becomes
+    Left out: what its role does not count (names and folders, logs, the seed), the number of loader workers (with the
+    named seed streams), and validation and its metrics where no checkpoint is selected and no training stopped by them.
+    Callbacks and steps that are null are left out, too. Written out: the defaults of this project's and torch's
+    components. A callback that drives both (`OneCycle`) becomes one for the rates and one for the momentum; the values
+    that it overwrites before the first step become its own first ones, and `same_rate_for_all_groups` becomes
     `head_multiplier: 1`.
 
     Args:
@@ -74,17 +71,11 @@ def canonical(recipe: Recipe, trusted: Sequence[str] = ()) -> Flat:
     if content["optimizer"].get("groups") is None:  # what the runner makes of it
         content["optimizer"]["groups"] = {"_target_": GROUPS, "head_multiplier": 1}
     write_defaults(content, trusted)
-    _split_one_cycle(content)
+    _split_cycles(content)
     _drop_idle_validation(content)
     if content["sampling"]["seed_stream"] == "named":
         del content["sampling"]["workers"]
-    return {path: value for path, value in flatten(content).items() if not is_neutral(path)}
-
-
-def is_neutral(path: KeyPath) -> bool:
-    """Whether a key changes no number that a run gives, in any recipe."""
-    dotted = ".".join(path)
-    return any(dotted == name or dotted.startswith(f"{name}.") for name in NO_NUMBER)
+    return {path: value for path, value in flatten(content).items() if is_counted(path, content)}
 
 
 def identity(recipe: Recipe, trusted: Sequence[str] = ()) -> str:
@@ -115,46 +106,46 @@ def _known_nodes(content: dict[str, Any]) -> Iterator[tuple[tuple, dict[str, Any
             yield path, node
 
 
-def kind_of(node: dict[str, Any]) -> str:
-    """Class name of one of this project's callbacks, else ''."""
-    target = str(node.get("_target_", ""))
-    return target.rpartition(".")[2] if target.startswith(CALLBACKS) else ""
+def _known_roles(callbacks: dict[str, Any]) -> dict[str, Role]:
+    """The roles of the callbacks that say theirs, by name."""
+    found = {name: callback_role(node) for name, node in callbacks.items()}
+    return {name: role for name, role in found.items() if role is not None}
 
 
-def _split_one_cycle(content: dict[str, Any]) -> None:
+def _split_cycles(content: dict[str, Any]) -> None:
     callbacks, optimizer = content["callbacks"], content["optimizer"]
-    kinds = [kind_of(node) for node in callbacks.values()]
-    for name, node in [(name, node) for name, node in callbacks.items() if kind_of(node) == "OneCycle"]:
-        rates, momentum = node["rates"], node["momentum"]
-        if rates and node["same_rate_for_all_groups"] and "head_multiplier" in optimizer["groups"]:
+    roles = _known_roles(callbacks)
+    others_write_rates = any("rates" in role.affects and not role.drives for role in roles.values())
+    for name in [name for name, role in roles.items() if role.drives]:
+        node = callbacks[name]
+        rates, momentum = node.get("rates"), node.get("momentum")
+        if rates and node.get("same_rate_for_all_groups") and "head_multiplier" in optimizer["groups"]:
             optimizer["groups"]["head_multiplier"] = 1
             node["same_rate_for_all_groups"] = False
-        if rates and "PolyLR" not in kinds and "lr" in optimizer:
+        if rates and not others_write_rates and "lr" in optimizer:
             optimizer["lr"] = rates[0]
         if momentum and "momentum" in optimizer and not optimizer.get("nesterov"):
             optimizer["momentum"] = momentum[0]
         if rates and momentum and "momentum_cycle" not in callbacks:
             callbacks["momentum_cycle"] = {**node, "rates": None}
             callbacks[name] = {**node, "momentum": None}
-    for node in callbacks.values():
-        if kind_of(node) == "OneCycle" and not node["rates"]:
-            node["same_rate_for_all_groups"] = False
+    for name, role in _known_roles(callbacks).items():
+        if role.drives and not callbacks[name].get("rates") and "same_rate_for_all_groups" in callbacks[name]:
+            callbacks[name]["same_rate_for_all_groups"] = False
 
 
 def watched_metrics(content: dict[str, Any]) -> list[tuple[str, str]]:
     """(loader, metric) of whatever decides on a checkpoint or on the end of the training."""
-    nodes = list(content["callbacks"].values())
-    watching = [node for node in nodes if kind_of(node) == "EarlyStopping"]
-    watching += [node for node in nodes if kind_of(node) == "Checkpoint" and node.get("select") == "best"]
+    callbacks = content["callbacks"]
+    watching = [callbacks[name] for name, role in _known_roles(callbacks).items() if role.watches]
     return [(node.get("loader", "valid"), node.get("metric", "mIoU")) for node in watching]
 
 
 def _drop_idle_validation(content: dict[str, Any]) -> None:
-    watched = watched_metrics(content)
-    for name, node in list(content["callbacks"].items()):
-        if kind_of(node) == "Checkpoint" and node["select"] == "last":
-            content["callbacks"][name] = {key: node[key] for key in ("_target_", "select")}
-        if kind_of(node) in ("MeanIoU", "BatchMeanIoU") and all(metric in LOSSES for _, metric in watched):
+    watched, roles = watched_metrics(content), _known_roles(content["callbacks"])
+    without = {metric for role in roles.values() for metric in role.reports}
+    for name, role in roles.items():
+        if role.affects == ("metrics",) and all(metric in without for _, metric in watched):
             del content["callbacks"][name]
     if all(loader == "train" for loader, _ in watched):
         del content["validation"]

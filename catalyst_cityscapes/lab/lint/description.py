@@ -31,12 +31,10 @@ def describe(facts: Facts) -> Iterator[tuple[str, str]]:
         turned = [abs(draw.rotation) for draw in facts.draws if math.isfinite(draw.rotation)]
         yield (
             "draws",
-            f"{len(scales)} of {facts.size[0]} x {facts.size[1]} images: scale {min(scales):.2f} to "
-            f"{max(scales):.2f} (median "
-            f"{np.median(scales):.2f}), rotation up to {max(turned):.1f} degrees, "
+            f"{len(scales)} of {facts.size[0]} x {facts.size[1]} images: scale {min(scales):.2f} to {max(scales):.2f} "
+            f"(median {np.median(scales):.2f}), rotation up to {max(turned):.1f} degrees, "
             f"{np.mean([d.mirrored for d in facts.draws]):.0%} mirrored, "
-            f"{np.mean([d.visible for d in facts.draws]):.0%} of "
-            "the crop visible",
+            f"{np.mean([d.visible for d in facts.draws]):.0%} of the crop visible",
         )
     if facts.samples is not None:
         yield (

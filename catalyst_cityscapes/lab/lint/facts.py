@@ -4,28 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import cv2
-from torch import nn
-
-from catalyst_cityscapes.data.training_set import build_augmentation, data_streams
 from catalyst_cityscapes.lab.measure.arithmetic import warp_rounding
-from catalyst_cityscapes.lab.measure.effects import AssumedData, Exposure, measure_exposure
-from catalyst_cityscapes.lab.measure.geometry import Colours, Draw, measure_colours, measure_draw
+from catalyst_cityscapes.lab.measure.geometry import Colours, Draw
 from catalyst_cityscapes.lab.measure.lists import Lists, measure_lists
 from catalyst_cityscapes.lab.measure.loss import Loss, measure_loss
 from catalyst_cityscapes.lab.measure.metric import MetricFacts, measure_metrics
 from catalyst_cityscapes.lab.measure.network import NetworkFacts, measure_network
-from catalyst_cityscapes.lab.measure.optimisation import Optimisation, measure_optimisation
+from catalyst_cityscapes.lab.measure.optimisation import Optimisation
+from catalyst_cityscapes.lab.measure.profile import DataSize, Exposure, RecipeProfile
 from catalyst_cityscapes.lab.measure.randomness import Randomness, measure_randomness
-from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
+from catalyst_cityscapes.lab.measure.samples import Samples
 from catalyst_cityscapes.lab.measure.steps import Step, measure_steps
 from catalyst_cityscapes.lab.measure.weights import InitialWeights, measure_initial_weights
-from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.nodes.targets import build
-from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import DataError, InputError, one_line
-from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import read_image
 from semseg_ref.protocol import Protocol
 
@@ -43,11 +36,11 @@ class Facts:
         processes: that would train it.
         lists: the data set's lists and labels; None without data.
         images, size, test_size: number and (height, width) of the training images, and of a validation image.
-        exposure, optimisation, draws, colours, samples, protocol: see `lab.measurement.effects.Effects`.
+        exposure, optimisation, draws, colours, samples, protocol: see `lab.measure.profile.RecipeProfile`.
         steps: what each named step of the augmentation does alone.
-        randomness, network, weights, loss, metrics: see their modules in `lab.measurement`.
+        randomness, network, weights, loss, metrics: see their modules in `lab.measure`.
         callbacks: the recipe's callbacks, built, by name.
-        warp_rounding: of the installed OpenCV, see `lab.measurement.arithmetic`.
+        warp_rounding: of the installed OpenCV, see `lab.measure.arithmetic`.
         refused: part of the recipe -> why it cannot be built or measured.
         skipped: what was not asked, and why.
     """
@@ -55,9 +48,9 @@ class Facts:
     recipe: Recipe
     processes: int
     lists: Lists | None = None
-    images: int = AssumedData.images
-    size: tuple[int, int] = AssumedData.image_size
-    test_size: tuple[int, int] = AssumedData.image_size
+    images: int = DataSize.images
+    size: tuple[int, int] = DataSize.size
+    test_size: tuple[int, int] = DataSize.test_size
     exposure: Exposure | None = None
     optimisation: Optimisation | None = None
     draws: tuple[Draw, ...] = ()
@@ -112,17 +105,18 @@ def gather(recipe: Recipe, processes: int, draws: int, samples: int, use_data: b
         use_data: False reckons with images of the protocol's base size instead of reading any.
     """
     facts = Facts(recipe, processes, warp_rounding=warp_rounding())
-    _data(facts, samples, use_data)
-    _training(facts)
-    _augmentation(facts, draws)
+    profile = RecipeProfile(recipe, processes, _data(facts, samples, use_data), draws, samples)
+    facts.protocol = facts.attempt("protocol", lambda: profile.protocol)
+    _training(facts, profile)
+    _augmentation(facts, profile, draws)
     if facts.draws and facts.lists is not None and facts.lists.is_usable and not facts.lists.labels.outside:
-        facts.samples = facts.attempt("samples", lambda: measure_samples(recipe, samples))
+        facts.samples = facts.attempt("samples", lambda: profile.samples)
     return facts
 
 
-def _data(facts: Facts, samples: int, use_data: bool) -> None:
+def _data(facts: Facts, samples: int, use_data: bool) -> DataSize:
     recipe = facts.recipe
-    base = recipe.protocol.base_size or max(AssumedData.image_size)
+    base = recipe.protocol.base_size or max(DataSize.size)
     facts.size = facts.test_size = (max(base // 2, 1), base)
     lists = measure_lists(recipe, LABELS_A_SAMPLE * samples) if use_data else None
     if lists is None or lists.is_absent:
@@ -131,11 +125,10 @@ def _data(facts: Facts, samples: int, use_data: bool) -> None:
             f"data, label, sample and list rules: {why}; the rest reckons with {facts.images} images of "
             f"{facts.size[0]} x {facts.size[1]}"
         )
-        facts.protocol = facts.attempt("protocol", lambda: protocol_value(recipe, facts.size))
-        return
+        return DataSize(facts.images, facts.size, facts.test_size)
     facts.lists, facts.images = lists, max(lists.train.lines, 1)
     facts.size, facts.test_size = (_first_size(each.pairs, facts.size) for each in lists.both)
-    facts.protocol = facts.attempt("protocol", lambda: protocol_of(recipe, lists.val.pairs or lists.train.pairs))
+    return DataSize(facts.images, facts.size, facts.test_size, lists.val.pairs or lists.train.pairs)
 
 
 def _first_size(pairs: tuple[tuple[str, str], ...], otherwise: tuple[int, int]) -> tuple[int, int]:
@@ -147,9 +140,9 @@ def _first_size(pairs: tuple[tuple[str, str], ...], otherwise: tuple[int, int]) 
     return otherwise
 
 
-def _training(facts: Facts) -> None:
+def _training(facts: Facts, profile: RecipeProfile) -> None:
     recipe = facts.recipe
-    network: nn.Module | None = facts.attempt("model", lambda: recipe_network(recipe))
+    network = facts.attempt("model", lambda: profile.network)
     for name, node in recipe.callbacks.items():
         if node is not None:
             callback = facts.attempt(f"callbacks.{name}", lambda n=node, k=name: build(n, f"callbacks.{k}"))
@@ -157,42 +150,25 @@ def _training(facts: Facts) -> None:
                 facts.callbacks[name] = callback
     callbacks_fit = not any(part.startswith("callbacks.") for part in facts.refused)
     if callbacks_fit:
-        facts.exposure = facts.attempt(
-            "sampling", lambda: measure_exposure(recipe, facts.processes, facts.images, facts.size)
-        )
+        facts.exposure = facts.attempt("sampling", lambda: profile.exposure)
         facts.metrics = facts.attempt("callbacks", lambda: measure_metrics(recipe)) or ()
         facts.loss = facts.attempt("criterion", lambda: measure_loss(recipe))
     if network is None:
         return
     if facts.exposure is not None:
-        batches = facts.exposure.batches_per_epoch
-        facts.optimisation = facts.attempt("optimizer", lambda: measure_optimisation(recipe, network, batches))
+        facts.optimisation = facts.attempt("optimizer", lambda: profile.optimisation)
     facts.weights = facts.attempt("model", lambda: measure_initial_weights(recipe, network))
     facts.network = facts.attempt("model", lambda: measure_network(recipe, network))
 
 
-def _augmentation(facts: Facts, draws: int) -> None:
+def _augmentation(facts: Facts, profile: RecipeProfile, draws: int) -> None:
     recipe, data = facts.recipe, facts.recipe.data
-    augmentation = facts.attempt("augmentation", lambda: build_augmentation(recipe))
+    augmentation = facts.attempt("augmentation", lambda: profile.augmentation)
     if augmentation is None:
         return
-    streams = data_streams(recipe) or SeedStreams(0)
-
-    def draw_all() -> tuple[Draw, ...]:
-        try:
-            return tuple(
-                measure_draw(augmentation, facts.size, data.classes, data.ignore_index, streams, 0, index)
-                for index in range(draws)
-            )
-        except (cv2.error, ValueError, TypeError, IndexError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            # A step from elsewhere says what it does not like in its own way.
-            raise DataError(f"augmentation: fails on a known image: {type(error).__name__}: {error}") from error
-
-    facts.draws = facts.attempt("augmentation", draw_all) or ()
+    facts.draws = facts.attempt("augmentation", lambda: profile.draws) or ()
     if not facts.draws:
         return
-    facts.colours = facts.attempt("augmentation", lambda: measure_colours(augmentation, facts.size, streams))
+    facts.colours = facts.attempt("augmentation", lambda: profile.colours)
     facts.steps = measure_steps(augmentation, data.classes, data.ignore_index, min(STEP_DRAWS, draws))
     facts.randomness = facts.attempt("augmentation", lambda: measure_randomness(recipe, facts.size))

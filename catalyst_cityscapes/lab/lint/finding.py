@@ -7,12 +7,12 @@ from typing import Any, Literal
 from catalyst_cityscapes.lab.lint.facts import Facts
 
 Severity = Literal["error", "warning", "note"]
-Against = Literal["official recipe", "own protocol", "own words", "data", "machine"]
+Baseline = Literal["official recipe", "own protocol", "own words", "data", "machine"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
-class Hit:
+class Diagnostic:
     """What a rule's check says.
 
     Attributes:
@@ -20,13 +20,13 @@ class Hit:
             accuracy, or keeps the number from being compared. `note`: worth knowing.
         evidence: one line with the measured numbers.
         measured: the same numbers by name, plain values.
-        mend: what to write where, when it is not the rule's own.
+        fix: what to write where, when it is not the rule's own.
     """
 
     severity: Severity
     evidence: str
     measured: dict[str, Any] = field(default_factory=dict)
-    mend: str | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,31 @@ class Rule:
     Attributes:
         id: stable name, kebab-case.
         severities: that its findings can have, worst first.
-        against: what a recipe is held against.
+        baseline: what a recipe is held against.
         measured: how its facts come about, in words.
-        mend: what to write where.
-        check: `facts -> hits`; it yields nothing where what it asks for could not be measured.
+        fix: what to write where.
+        check: `facts -> diagnostics`; it yields nothing where what it asks for could not be measured.
         issues: public threads about this fault.
     """
 
     id: str
     severities: tuple[Severity, ...]
-    against: Against
+    baseline: Baseline
     measured: str
-    mend: str
-    check: Callable[[Facts], Iterator[Hit]]
+    fix: str
+    check: Callable[[Facts], Iterator[Diagnostic]]
     issues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: a rule's hit with its id and what to do."""
+    """One finding: a diagnostic with the id of its rule and what to do."""
 
     rule: str
     severity: Severity
-    against: Against
+    baseline: Baseline
     evidence: str
-    mend: str
+    fix: str
     measured: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -68,8 +68,8 @@ class Finding:
         return {
             "rule": self.rule,
             "severity": self.severity,
-            "against": self.against,
+            "against": self.baseline,
             "evidence": self.evidence,
-            "mend": self.mend,
+            "fix": self.fix,
             "measured": self.measured,
         }

@@ -78,9 +78,9 @@ def lint(
     processes = default_processes(recipe) if processes is None else processes
     facts = gather(recipe, processes, draws, samples, use_data)
     found = [
-        Finding(rule.id, hit.severity, rule.against, hit.evidence, hit.mend or rule.mend, hit.measured)
+        Finding(rule.id, said.severity, rule.baseline, said.evidence, said.fix or rule.fix, said.measured)
         for rule in RULES.values()
-        for hit in rule.check(facts)
+        for said in rule.check(facts)
     ]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(

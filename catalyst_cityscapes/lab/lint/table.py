@@ -61,10 +61,10 @@ def _item(rule: Rule) -> list[str]:
     """A rule's list item, with items of its own for what is measured, the fix and the threads."""
     parts = [
         ("measured", rule.measured),
-        ("fix", rule.mend),
+        ("fix", rule.fix),
         *(("would have saved", _link(url)) for url in rule.issues),
     ]
-    lines = [f"- `{rule.id}` ({', '.join(rule.severities)}), against: {rule.against}"]
+    lines = [f"- `{rule.id}` ({', '.join(rule.severities)}), against: {rule.baseline}"]
     for name, text in parts:
         indents = {"initial_indent": "  - ", "subsequent_indent": "    "}
         lines += textwrap.wrap(f"{name}: {text}", WIDTH, break_long_words=False, break_on_hyphens=False, **indents)

@@ -12,7 +12,7 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints the measured numbers, then each finding with its evidence and its mend, and the count."""
+    """Prints the measured numbers, then each finding with its evidence and its fix, and the count."""
     numbers = Table(
         title=f"{plain(report.name)}, measured for {report.processes} processes", show_header=False, box=None
     )
@@ -28,13 +28,13 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[{STYLES[severity]}]{_counted(len(findings), severity)}[/]")
         for finding in findings:
             console.print(
-                f"[{STYLES[severity]}]{finding.rule}[/] [dim](against: {finding.against})[/]", highlight=False
+                f"[{STYLES[severity]}]{finding.rule}[/] [dim](against: {finding.baseline})[/]", highlight=False
             )
             table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 1, 0, 0))
             table.add_column(style="dim", no_wrap=True)
             table.add_column(overflow="fold")
             table.add_row("  found", plain(finding.evidence))
-            table.add_row("  mend", plain(finding.mend))
+            table.add_row("  fix", plain(finding.fix))
             console.print(table)
     for why in report.skipped:
         console.print(f"\nnot asked: {plain(why)}", highlight=False)
@@ -58,5 +58,5 @@ def print_rules(console: Console) -> None:
         table.add_section()
         table.add_row(f"[bold]{theme}[/]", "", "", "")
         for rule in rules:
-            table.add_row(rule.id, ", ".join(rule.severities), rule.against, rule.measured)
+            table.add_row(rule.id, ", ".join(rule.severities), rule.baseline, rule.measured)
     console.print(table)

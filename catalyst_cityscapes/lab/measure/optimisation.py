@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from catalyst_cityscapes.optim.param_groups import reference_groups
+from catalyst_cityscapes.recipe.key_roles import callback_role
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.context import Place, ScheduleRun, StepCallback
@@ -217,10 +218,12 @@ def _callbacks(recipe: Recipe) -> Iterator[tuple[str, Callback]]:
 
 
 def _schedules(recipe: Recipe) -> list[tuple[str, Callback]]:
+    said = {name: callback_role(node) for name, node in recipe.callbacks.items()}
+    idle = {name for name, role in said.items() if role is not None and role.changes_nothing}
     return [
         (name, callback)
         for name, callback in _callbacks(recipe)
-        if isinstance(callback, ISchedulerCallback) or callback.order == Place.RATES
+        if name not in idle and (isinstance(callback, ISchedulerCallback) or callback.order == Place.RATES)
     ]
 
 

@@ -8,7 +8,7 @@ from catalyst_cityscapes.data.training_set import check_data, training_set
 from catalyst_cityscapes.lab.plan.arms import check_arms
 from catalyst_cityscapes.lab.plan.cost import checkpoint_bytes
 from catalyst_cityscapes.lab.plan.plan import Arm
-from catalyst_cityscapes.recipe.agreement import check_agreement
+from catalyst_cityscapes.recipe.consistency import check_consistency
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.engine import SegmentationEngine, close_processes
@@ -56,7 +56,7 @@ def _check_components(recipe: Recipe) -> None:
     finally:
         close_processes()
     SegmentationRunner(recipe)
-    check_agreement(recipe)
+    check_consistency(recipe)
     check_data(recipe)
     samples, _ = training_set(recipe)
     if len(samples) < sampling.batch_size and sampling.drop_last:

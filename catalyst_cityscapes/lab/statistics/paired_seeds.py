@@ -1,5 +1,8 @@
 """Interval and p-value of a mean difference over paired seeds."""
 
+import warnings
+from typing import Any
+
 import numpy as np
 from scipy import stats
 
@@ -26,16 +29,11 @@ def seed_bounds(differences: np.ndarray, confidence: float = 0.95) -> tuple[np.n
     Raises:
         ValueError: fewer than two differences, values that are not finite, a confidence outside 0..1.
     """
-    values = _checked(differences)
+    values, constant, found = _t_test(differences)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: expected more than 0 and less than 1")
-    seeds = values.shape[-1]
-    mean = values.mean(axis=-1)
-    constant = np.ptp(values, axis=-1) == 0
-    half = stats.t.ppf((1 + confidence) / 2, seeds - 1) * values.std(axis=-1, ddof=1) / np.sqrt(seeds)
-    half = np.where(constant, 0.0, half)
-    mean = np.where(constant, values[..., 0], mean)
-    return mean - half, mean + half
+    ends = found.confidence_interval(confidence)
+    return np.where(constant, values[..., 0], ends.low), np.where(constant, values[..., 0], ends.high)
 
 
 def seed_interval(differences: np.ndarray, confidence: float = 0.95) -> Interval:
@@ -59,19 +57,20 @@ def paired_t_test(differences: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: fewer than two differences, or values that are not finite.
     """
-    values = _checked(differences)
-    seeds = values.shape[-1]
-    constant = np.ptp(values, axis=-1) == 0
-    error = np.where(constant, 1.0, values.std(axis=-1, ddof=1) / np.sqrt(seeds))
-    p = 2 * stats.t.sf(np.abs(values.mean(axis=-1)) / error, seeds - 1)
-    without_scatter = np.where(values[..., 0] == 0, 1.0, smallest_sign_flip_p(seeds))
-    return np.where(constant, without_scatter, p)
+    values, constant, found = _t_test(differences)
+    without_scatter = np.where(values[..., 0] == 0, 1.0, smallest_sign_flip_p(values.shape[-1]))
+    return np.where(constant, without_scatter, found.pvalue)
 
 
-def _checked(differences: np.ndarray) -> np.ndarray:
+def _t_test(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
+    """The differences [..., S] as float64, where all S are equal [...], and scipy's one-sample test along the axis."""
     values = np.asarray(differences, np.float64)
     if values.ndim == 0 or values.shape[-1] < 2:
         raise ValueError(f"differences of shape {values.shape}: expected two or more along the last axis")
     if not np.isfinite(values).all():
         raise ValueError("differences hold values that are not finite")
-    return values
+    with warnings.catch_warnings():
+        # Equal differences divide by 0; the callers have their own answer there.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = stats.ttest_1samp(values, 0.0, axis=-1)
+    return values, np.ptp(values, axis=-1) == 0, found

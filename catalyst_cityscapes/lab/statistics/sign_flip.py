@@ -15,6 +15,9 @@ def sign_flip_test(differences: np.ndarray) -> np.ndarray | float:
     the smallest p-value is 2 / 2^S: 0.25 for 3 seeds, 0.0625 for 5, 0.031 for 6. Above 20 differences, 100 000 random
     choices (seeded) stand for all.
 
+    scipy's `permutation_test` gives the same p-value except where sums tie up to rounding: its tolerance is relative to
+    the sum, which may be near 0, and not to the differences. It takes 60 times as long over many rows.
+
     Source: Fisher, The Design of Experiments (1935), section 21.
 
     Args:

@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 RENAMED: Mapping[str, str] = {
+    "catalyst_cityscapes.callbacks.DeterminismLedger": "catalyst_cityscapes.callbacks.DeterminismReport",
+    "catalyst_cityscapes.callbacks.Watch": "catalyst_cityscapes.callbacks.TrainingMonitor",
+    "catalyst_cityscapes.callbacks.determinism.DeterminismLedger": "catalyst_cityscapes.callbacks.DeterminismReport",
+    "catalyst_cityscapes.callbacks.watch.Watch": "catalyst_cityscapes.callbacks.TrainingMonitor",
+    "catalyst_cityscapes.data.augmentation.earlier_attempt": "catalyst_cityscapes.data.augmentation.catalyst_2020",
     "catalyst_cityscapes.engine": "catalyst_cityscapes.train.engine",
     "catalyst_cityscapes.optimization": "catalyst_cityscapes.optim",
 }

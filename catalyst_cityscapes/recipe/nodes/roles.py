@@ -1,12 +1,11 @@
-"""Which callback does what in a training step: each role has one owner, so that nothing is done twice or not at all.
+"""Which callback does what in a training step: each part has one owner, so that nothing is done twice or not at all.
 
 Catalyst calls every callback it is given. Two that step the optimiser step it twice, two that write rates leave the one
-of the later, and nothing says so; this is why a role is decided here, by what a class is and not by its key.
+of the later, and nothing says so; this is why it is decided here, by what a class is and not by its key.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from catalyst.core.callback import (
@@ -20,59 +19,50 @@ from catalyst.core.callback import (
     ISchedulerCallback,
 )
 
-from semseg_ref.base.errors import InputError
+from catalyst_cityscapes.recipe.role import PARTS, Part, role_of
+from semseg_ref.base.errors import InputError, OptionError
 
 OWN = "catalyst_cityscapes.callbacks"
 FOREIGN = "catalyst."
-HARMLESS = ("TimerCallback", "TqdmCallback")
-"""Of Catalyst's callbacks those that only look."""
-EARLY_STOPPING = "stops the training early"
-
-
-@dataclass(frozen=True)
-class Role:
-    """What only one callback may do, and which of this project's does it."""
-
-    what: str
-    owner: str
-
-
-ROLES: tuple[tuple[tuple[type, ...], Role], ...] = (
-    ((IOptimizerCallback, IBackwardCallback), Role("steps the optimiser", "GradientStep")),
-    ((ICriterionCallback,), Role("computes the loss", "AuxLossWeighting")),
-    ((ISchedulerCallback,), Role("writes the learning rates", "PolyLR or OneCycle")),
-    ((ICheckpointCallback,), Role("writes checkpoints", "Checkpoint")),
+TAKEN_BY: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((IOptimizerCallback, IBackwardCallback), "optimiser"),
+    ((ICriterionCallback,), "loss"),
+    ((ISchedulerCallback,), "rates"),
+    ((ICheckpointCallback,), "checkpoints"),
 )
-MOMENTUM = Role("writes the momentum", "OneCycle")
-STOP = Role(EARLY_STOPPING, "EarlyStopping")
-METRIC = Role("measures logits [N, K] of whole images", "MeanIoU")
+"""The parts that a class takes by the interfaces of Catalyst that it has, where it does not say which."""
+METRIC = Part("measures logits [N, K] of whole images", "MeanIoU")
 
 Node = tuple[tuple, dict[str, Any], Callable]
 
 
 def check_roles(nodes: Sequence[Node], error_at: Callable[..., InputError]) -> None:
-    """Refuses a callback of Catalyst that takes over a part of this project's loop, and two callbacks with one role.
+    """Refuses a callback of Catalyst that takes over a part of this project's loop, and two callbacks with one part.
 
     Args:
         nodes: (key path, node, what its target stands for) of the recipe's callbacks, in order; nested nodes too.
         error_at: makes the error of a key path.
 
     Raises:
-        InputError: naming both key paths, or the callback of this project that does it.
+        InputError: naming both key paths, or the callback of this project that does it; a `ROLE` that is no role.
     """
-    owners: dict[Role, tuple[str, str]] = {}
+    owners: dict[Part, tuple[str, str]] = {}
     for path, node, target in nodes:
         if not (inspect.isclass(target) and issubclass(target, ICallback)):
             continue
         foreign = _of_catalyst(target)
-        if foreign is not None and foreign.__name__ not in HARMLESS:
+        if foreign is not None and not _is_harmless(foreign):
             raise error_at(path, _against(foreign, target, owners))
-        for role in _roles(target, node):
+        try:
+            parts = _parts(target, node)
+        except OptionError as error:
+            raise error_at(path, str(error)) from error
+        for part in parts:
             key, kind = ".".join(map(str, path)), target.__name__
-            if role in owners:
-                first, other = owners[role]
-                raise error_at(path, f"{kind} {role.what}, and so does {first} ({other}); set one of them to null")
-            owners[role] = (key, kind)
+            if part in owners:
+                first, other = owners[part]
+                raise error_at(path, f"{kind} {part.what}, and so does {first} ({other}); set one of them to null")
+            owners[part] = (key, kind)
 
 
 def check_built_roles(callbacks: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> None:
@@ -100,14 +90,19 @@ def _of_catalyst(target: type) -> type | None:
     return next(named, CallbackWrapper if issubclass(target, CallbackWrapper) else None)
 
 
-def _against(foreign: type, target: type, owners: dict[Role, tuple[str, str]]) -> str:
+def _is_harmless(foreign: type) -> bool:
+    role = role_of(foreign)
+    return role is not None and role.changes_nothing
+
+
+def _against(foreign: type, target: type, owners: dict[Part, tuple[str, str]]) -> str:
     of = "" if foreign is target else f" is made from Catalyst's {foreign.__name__}, which"
-    for role in _roles(foreign, {}) or ([METRIC] if issubclass(foreign, IMetricCallback) else []):
-        if role in owners:
-            key, kind = owners[role]
-            return f"{target.__name__}{of} {role.what}, which {key} ({kind}) does already; remove it"
-        instead = " or ".join(f"{OWN}.{name}" for name in role.owner.split(" or "))
-        return f"{target.__name__}{of} {role.what}; in a recipe that is {instead}'s part"
+    for part in _parts(foreign, {}) or ([METRIC] if issubclass(foreign, IMetricCallback) else []):
+        if part in owners:
+            key, kind = owners[part]
+            return f"{target.__name__}{of} {part.what}, which {key} ({kind}) does already; remove it"
+        instead = " or ".join(f"{OWN}.{name}" for name in part.owner.split(" or "))
+        return f"{target.__name__}{of} {part.what}; in a recipe that is {instead}'s part"
     return (
         f"{target.__name__}{of} acts on Catalyst's own runners (it wraps, stops, or changes batches and loaders), and "
         f"a recipe's loop is another; this project's callbacks are {OWN}.*, and a plain Catalyst config "
@@ -115,14 +110,11 @@ def _against(foreign: type, target: type, owners: dict[Role, tuple[str, str]]) -
     )
 
 
-def _roles(target: type, node: dict[str, Any]) -> list[Role]:
-    if target.__name__ == "OneCycle" and target.__module__.startswith(OWN):
-        # One node may write the rates and another the momentum.
-        written = [("rates", ROLES[2][1]), ("momentum", MOMENTUM)]
-        return [role for argument, role in written if node.get(argument, ...) is not None]
-    roles = [role for kinds, role in ROLES if issubclass(target, kinds)]
-    if target.__name__ in ("EarlyStopping", "EarlyStoppingCallback"):
-        roles.append(STOP)
-    if not roles and target.__module__.startswith(OWN):
-        roles.append(Role(f"does the work of {target.__name__}", target.__qualname__))
-    return roles
+def _parts(target: type, node: dict[str, Any]) -> list[Part]:
+    role = role_of(target, node)
+    if role is not None and role.takes is not None:
+        return [PARTS[name] for name in role.takes]
+    parts = [PARTS[name] for kinds, name in TAKEN_BY if issubclass(target, kinds)]
+    if not parts and target.__module__.startswith(OWN):
+        parts.append(Part(f"does the work of {target.__name__}", target.__qualname__))
+    return parts

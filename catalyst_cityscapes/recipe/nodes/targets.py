@@ -9,6 +9,7 @@ import inspect
 import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import hydra_slayer
@@ -120,8 +121,15 @@ def _where(error: BaseException) -> str:
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):  # says its place itself
         return said
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    # What a module gives this project wrongly is refused here, but stands there.
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((frame for frame in reversed(frames) if not _is_ours(frame.filename)), frames[-1])
     return f"{said}; {place.filename}, line {place.lineno}"
+
+
+def _is_ours(file: str) -> bool:
+    is_generated = file.startswith("<")  # as the __init__ of a dataclass
+    return is_generated or Path(__file__).parents[2] in Path(file).parents
 
 
 def walk_mappings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:

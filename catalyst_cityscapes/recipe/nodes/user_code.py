@@ -22,11 +22,13 @@ class TrustedFiles(MetaPathFinder):
     Attributes:
         files: top-level name -> its file, `NAME.py` or `NAME/__init__.py`.
         looked_in: folders that were searched last.
+        trusted: every name that `--trust` gave, of files and of installed packages.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, Path] = {}
         self.looked_in: tuple[Path, ...] = ()
+        self.trusted: dict[str, None] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """python's question for a module."""
@@ -52,6 +54,7 @@ def make_importable(trusted: Sequence[str], folders: Iterable[Path]) -> None:
     """
     beside = tuple(dict.fromkeys(folder.resolve() for folder in folders))
     _FINDER.looked_in = tuple(dict.fromkeys((*beside, Path.cwd())))
+    _FINDER.trusted |= dict.fromkeys(trusted)
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
     for name in dict.fromkeys(name.partition(".")[0] for name in trusted):
@@ -95,6 +98,11 @@ def hint_for(name: str, trusted: Sequence[str]) -> str:
         return f"; there is no {name}.py either in the folders of the recipe and of the command ({places})"
     found = _files(name, _FINDER.looked_in)
     return f"; {found[0]} is one: --trust {name} allows it for this run" if found else ""
+
+
+def trusted_names() -> tuple[str, ...]:
+    """The names that `--trust` gave for the recipes of this process."""
+    return tuple(_FINDER.trusted)
 
 
 def is_user_file(name: str) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from catalyst_cityscapes.lab.diff.comparison import DIFFERS, EQUAL, Comparison, compare
-from catalyst_cityscapes.lab.diff.sides import side_recipe, split_side
+from catalyst_cityscapes.lab.diff.operands import operand_recipe, split_operand
 from catalyst_cityscapes.lab.diff.subject import Subject, default_counts, default_processes, measure_subject
 from catalyst_cityscapes.recipe.loading import CONFIGS
 from catalyst_cityscapes.toy_city import build_toy_city
@@ -53,11 +53,11 @@ EFFECTS: dict[str, tuple[set[str], set[str]]] = {
     "augmentation_rotate": (set(), set()),
     "augmentation_crop_first": (set(), set()),
     "augmentation_albumentations": (set(), {"height / width of objects", "distortion in source pixels"}),
-    "augmentation_earlier_attempt": (SIZE, SIZE | SEEN | PIXELS),
+    "augmentation_catalyst_2020": (SIZE, SIZE | SEEN | PIXELS),
     "stem_torchvision": ({"network"}, NETWORK),
     "model_smp": ({"network"}, NETWORK | {"initial weights"}),
 }
-OTHERS = {"earlier_attempt"}
+OTHERS = {"catalyst_2020"}
 NEAR_THE_TOP = 3
 MOST_DRAWS = 160
 """Enough for the smallest of these effects; a pair needs both sides, so fewer of the other side are enough for most."""
@@ -75,7 +75,7 @@ def settings(city: Path) -> list[str]:
 
 def measured(city: Path, *parts: str, small: bool = True, draws: int = 24) -> Subject:
     layers = [BASE, *(SMALL if small else ()), *parts]
-    recipe = side_recipe(layers, settings(city), ("support",))
+    recipe = operand_recipe(layers, settings(city), ("support",))
     return measure_subject("+".join(layers), recipe, 2, draws, 16)
 
 
@@ -109,7 +109,7 @@ def test_every_shipped_overlay_is_tried():
 def test_an_overlay_shows_its_own_effect_and_no_other(overlay, city, bases):
     small = not EFFECTS[overlay][0] & {"network"}
     base = bases[small]
-    draws = len(base.effects.draws) if overlay.startswith("augmentation") else 4
+    draws = len(base.profile.draws) if overlay.startswith("augmentation") else 4
     comparison = compare(base, measured(city, f"swap/{overlay}", small=small, draws=draws))
     expected, allowed = EFFECTS[overlay]
     assert expected <= set(families(comparison)[:NEAR_THE_TOP])
@@ -121,7 +121,7 @@ def test_an_overlay_shows_its_own_effect_and_no_other(overlay, city, bases):
 
 
 def test_the_earlier_attempt_shows_all_that_it_did(city, bases):
-    comparison = compare(bases[True], measured(city, "swap/earlier_attempt", draws=100))
+    comparison = compare(bases[True], measured(city, "swap/catalyst_2020", draws=100))
     assert row(comparison, "lr of the heads / of the backbone").a == "10"
     assert row(comparison, "lr of the heads / of the backbone").b == "1"
     assert row(comparison, "momentum: backbone").b.startswith("0 ")
@@ -145,17 +145,17 @@ def test_the_earlier_attempt_shows_all_that_it_did(city, bases):
 
 
 def test_a_setting_that_the_schedule_overwrites_is_named_as_idle(city):
-    attempt = measured(city, "swap/earlier_attempt", draws=2)
-    other = measured(city, "swap/earlier_attempt", "optimizer.lr=0.5", "optimizer.momentum=0.3", draws=2)
+    attempt = measured(city, "swap/catalyst_2020", draws=2)
+    other = measured(city, "swap/catalyst_2020", "optimizer.lr=0.5", "optimizer.momentum=0.3", draws=2)
     comparison = compare(attempt, other)
     assert families(comparison) == []
     assert {key.name for key in comparison.idle_keys} == {"optimizer.lr", "optimizer.momentum"}
 
 
 def test_one_idle_key_beside_a_working_one(city):
-    attempt = measured(city, "swap/earlier_attempt", draws=2)
+    attempt = measured(city, "swap/catalyst_2020", draws=2)
     changed = ("optimizer.lr=0.5", "callbacks.one_cycle.rates=[0.01,0.1,0.001]")
-    comparison = compare(attempt, measured(city, "swap/earlier_attempt", *changed, draws=2))
+    comparison = compare(attempt, measured(city, "swap/catalyst_2020", *changed, draws=2))
     assert [key.name for key in comparison.idle_keys] == ["optimizer.lr"]
     assert "lr" in families(comparison)
 
@@ -184,7 +184,7 @@ def test_another_seed_changes_no_effect_but_itself(city, bases):
 def test_a_single_setting_is_found(setting, family, city, bases):
     layers = [BASE, *SMALL, setting]
     base_settings = [s for s in settings(city) if s.partition("=")[0] != setting.partition("=")[0]]
-    recipe = side_recipe(layers, base_settings, ("support",))
+    recipe = operand_recipe(layers, base_settings, ("support",))
     comparison = compare(bases[True], measure_subject("b", recipe, 2, 48, 16))
     assert family in families(comparison)
     assert comparison.idle_keys == ()
@@ -192,27 +192,27 @@ def test_a_single_setting_is_found(setting, family, city, bases):
 
 def test_layers_of_a_side(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert split_side("a.yml+swap/b+optimizer.lr=1e+2+c.d=x") == ["a.yml", "swap/b", "optimizer.lr=1e+2", "c.d=x"]
-    assert split_side("+swap/b", "a.yml+c.yml") == ["a.yml", "c.yml", "swap/b"]
+    assert split_operand("a.yml+swap/b+optimizer.lr=1e+2+c.d=x") == ["a.yml", "swap/b", "optimizer.lr=1e+2", "c.d=x"]
+    assert split_operand("+swap/b", "a.yml+c.yml") == ["a.yml", "c.yml", "swap/b"]
     Path("a+b.yml").write_text("x: 1\n")
-    assert split_side("a+b.yml") == ["a+b.yml"]
+    assert split_operand("a+b.yml") == ["a+b.yml"]
     with pytest.raises(InputError, match="empty layer"):
-        split_side("a.yml++b.yml")
+        split_operand("a.yml++b.yml")
     with pytest.raises(InputError, match="empty layer"):
-        split_side("+swap/b")
+        split_operand("+swap/b")
 
 
 def test_a_run_folder_is_its_recipe(city, workdir):
     (workdir / "run").mkdir()
     (workdir / "run/recipe.yml").write_text((CONFIGS / "toy/pspnet50.yml").read_text())
-    assert side_recipe(["run"]) == side_recipe([BASE])
+    assert operand_recipe(["run"]) == operand_recipe([BASE])
 
 
 def test_defaults():
     assert default_counts(1024 * 2048, 1024 * 2048) == (80, 16)
     assert default_counts(64 * 128, 1024 * 2048) == (80, 16)
     assert default_counts(64 * 128, 64 * 128) == (300, 64)
-    official, toy, attempt = (side_recipe([name]) for name in ("cityscapes/pspnet50", BASE, "cityscapes/pspnet50"))
+    official, toy, attempt = (operand_recipe([name]) for name in ("cityscapes/pspnet50", BASE, "cityscapes/pspnet50"))
     assert default_processes(official, attempt) == 8
     assert default_processes(official, toy) == 1
 

@@ -28,7 +28,7 @@ def trained(recipe: Recipe) -> Path:
 
 def test_the_earlier_attempt_in_its_own_and_in_the_canonical_spelling(toy_city: Path, workdir: Path) -> None:
     epochs = ("experiment.epochs=3", "sampling.batch_size=2")
-    start, goal = (small(toy_city, *files, settings=epochs) for files in ((), ("swap/earlier_attempt",)))
+    start, goal = (small(toy_city, *files, settings=epochs) for files in ((), ("swap/catalyst_2020",)))
     found = differences_of(start, goal, (SMALL_PACKAGE,))
     again = found.recipe([component.name for component in found.components])
     ours, theirs = goal.optimizer, again.optimizer

@@ -17,14 +17,14 @@ SWAPS = {
     "augmentation_base_resolution": {"augmentation.base_resolution"},
     "augmentation_blur": {"augmentation.blur"},
     "augmentation_crop_first": {"augmentation"},
-    "augmentation_earlier_attempt": {"augmentation.shift_scale_rotate.base_resolution", "augmentation.blur"},
+    "augmentation_catalyst_2020": {"augmentation.shift_scale_rotate.base_resolution", "augmentation.blur"},
     "augmentation_order": {"augmentation_order"},
     "augmentation_rotate": {"augmentation.rotate"},
     "augmentation_scale": {"augmentation.scale"},
     "augmentation_shift": {"augmentation.shift"},
     "batch": {"batch"},
     "drop_last": {"drop_last"},
-    "earlier_attempt": {
+    "catalyst_2020": {
         "augmentation.shift_scale_rotate.base_resolution",
         "augmentation.blur",
         "batch",
@@ -101,7 +101,7 @@ def test_components_of_a_swap(swap: str) -> None:
 
 def test_all_components_at_once() -> None:
     other = recipe(
-        "swap/earlier_attempt",
+        "swap/catalyst_2020",
         "swap/model_smp",
         "swap/precision",
         "swap/sync_bn",
@@ -117,7 +117,7 @@ def test_all_components_at_once() -> None:
     )
     found = differences_of(recipe(), other)
     more = {"model", "precision", "sync_bn", "epochs", "aux_loss", "gradient_step", "criterion", "data", "shuffle"}
-    assert set(names(found)) == SWAPS["earlier_attempt"] | more | {"protocol"}
+    assert set(names(found)) == SWAPS["catalyst_2020"] | more | {"protocol"}
     assert_swappable(found)
 
 
@@ -142,7 +142,7 @@ def test_what_changes_no_number_is_no_component() -> None:
 
 def test_the_first_recipes_logs_and_names_stay() -> None:
     first = recipe(settings=("experiment.name=mine", "callbacks.progress=null", "callbacks.checkpoint.keep=7"))
-    made = differences_of(first, recipe("swap/earlier_attempt")).recipe(["head_lr", "model_selection"])
+    made = differences_of(first, recipe("swap/catalyst_2020")).recipe(["head_lr", "model_selection"])
     assert made.experiment.name == "mine"
     assert made.callbacks.get("progress") is None
     assert made.callbacks["checkpoint"]["keep"] == 7
@@ -223,7 +223,7 @@ def test_any_two_pipelines_can_be_taken_apart(seed: int) -> None:
 
 
 def test_flatten_and_back() -> None:
-    content = recipe("swap/earlier_attempt").model_dump(mode="json", by_alias=True)
+    content = recipe("swap/catalyst_2020").model_dump(mode="json", by_alias=True)
     assert unflatten(flatten(content)) == content
 
 

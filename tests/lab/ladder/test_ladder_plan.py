@@ -84,7 +84,7 @@ def test_each_component_of_a_shipped_ladder_changes_its_own_keys_only(name: str)
 
 def test_all_components_of_the_shipped_ladder_are_the_earlier_attempt() -> None:
     ladder = read_ladder("ladders/semseg-catalyst")
-    attempt = load_recipe(["cityscapes/pspnet50", "swap/earlier_attempt"])
+    attempt = load_recipe(["cityscapes/pspnet50", "swap/catalyst_2020"])
     assert canonical(ladder.compose(ladder.names)) == canonical(attempt)
     assert identity(ladder.compose(())) == identity(load_recipe(["cityscapes/pspnet50"]))
 
@@ -156,7 +156,7 @@ def test_files_build_on_files(tmp_path: Path) -> None:
 
 
 def test_automatic_ladder() -> None:
-    base, other = load_recipe(["toy/pspnet50"]), load_recipe(["toy/pspnet50", "swap/earlier_attempt"])
+    base, other = load_recipe(["toy/pspnet50"]), load_recipe(["toy/pspnet50", "swap/catalyst_2020"])
     arms, roles = ladder_arms(automatic_ladder(differences_of(base, other), ["toy/pspnet50"]))
     by_name = {arm.name: arm.recipe for arm in arms}
     assert identity(by_name["from"]) == identity(base)

@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.ladder.verdict import remainder_verdict, span, verd
 from catalyst_cityscapes.lab.ladder.waterfall import Effect, Waterfall, measure
 from catalyst_cityscapes.lab.statistics import seed_interval
 from semseg_ref.base.errors import InputError
-from support.runs.made_up_ladder import held_by, results_of, roles_of
+from support.runs.fake_ladder import held_by, results_of, roles_of
 
 NAMES = ("lr", "crop", "blur")
 PLANTED = {"lr": -0.03, "crop": -0.01, "blur": 0.005}

@@ -36,14 +36,14 @@ DEVIATIONS = {
     "augmentation_base_resolution": {"train-test-resolution"},
     "augmentation_blur": {"blur-unlike-official"},
     "augmentation_crop_first": set(),
-    "augmentation_earlier_attempt": {"crop-full-side", "train-test-resolution", "scale-jitter-seldom"},
+    "augmentation_catalyst_2020": {"crop-full-side", "train-test-resolution", "scale-jitter-seldom"},
     "augmentation_order": {"augmentation-steps"},
     "augmentation_rotate": {"augmentation-steps"},
     "augmentation_scale": {"scale-jitter-seldom", "scale-on-fixed-canvas"},
     "augmentation_shift": {"extra-shift"},
     "batch": {"batch-unlike-official"},
     "drop_last": {"last-batch"},
-    "earlier_attempt": {
+    "catalyst_2020": {
         "crop-full-side", "train-test-resolution", "scale-jitter-seldom", "blur-unlike-official", "draws-replayed",
         "group-rates-overwritten", "head-rate", "warm-up", "schedule-unlike-poly", "momentum-unlike-official",
         "weight-decay-exceptions", "weight-decay-by-part", "weight-decay-decoupled", "batch-unlike-official",
@@ -102,11 +102,11 @@ def test_each_deviation_of_the_earlier_attempt_is_found(name, city, one_thread):
         settings.remove(SMALL[0])
     if name == "model_smp":
         settings += ["model.encoder=resnet18", "model.encoder_depth=3"]
-    if name in ("batch", "earlier_attempt"):
+    if name in ("batch", "catalyst_2020"):
         settings.remove("sampling.batch_size=16")
     if name == "drop_last":
         settings.append("sampling.batch_size=12")
-    processes = {"batch": 2, "drop_last": 1, "earlier_attempt": 2}.get(name)
+    processes = {"batch": 2, "drop_last": 1, "catalyst_2020": 2}.get(name)
     recipe = load_recipe(["toy/pspnet50", f"swap/{name}"], settings, TRUSTED)
     assert DEVIATIONS[name] <= rules_of(lint(recipe, processes, draws=24, samples=2))
 
@@ -192,12 +192,12 @@ def arguments(city: Path, *settings: str) -> list[str]:
     return ["toy/pspnet50", *(f"--set={setting}" for setting in (f"data.root={city}", *SIXTEEN, *settings))]
 
 
-def test_the_report_names_rule_evidence_and_mend(city, few, one_thread):
+def test_the_report_names_rule_evidence_and_fix(city, few, one_thread):
     result = dl("lint", *arguments(city, "engine.precision=fp16"), *few)
     assert result.exit_code == 1
     assert re.search(r"^precision-unlike-official .*official recipe", result.output, re.MULTILINE)
     assert "engine.precision is fp16, official fp32" in result.output
-    assert "mend  engine.precision: fp32" in result.output
+    assert "fix   engine.precision: fp32" in result.output
 
 
 def test_json_holds_the_measured_numbers(city, few, one_thread):
@@ -257,13 +257,13 @@ def test_rules_are_well_formed():
     for rule in rules:
         assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+|unseeded", rule.id), rule.id
         assert rule.severities == tuple(s for s in SEVERITIES if s in rule.severities), rule.id
-        assert "|" not in rule.measured + rule.mend, rule.id
+        assert "|" not in rule.measured + rule.fix, rule.id
         assert all(re.fullmatch(r"https://github\.com/[^/]+/[^/]+/(issues|pull)/\d+", url) for url in rule.issues)
 
 
 def test_findings_keep_to_their_rules_severities(city, one_thread):
     settings = [f"data.root={city}", *SIXTEEN]
-    report = lint(load_recipe(["toy/pspnet50", "swap/earlier_attempt"], settings, TRUSTED), 2, samples=2)
+    report = lint(load_recipe(["toy/pspnet50", "swap/catalyst_2020"], settings, TRUSTED), 2, samples=2)
     for finding in report.findings:
         assert finding.severity in table.RULES[finding.rule].severities
         assert finding.evidence

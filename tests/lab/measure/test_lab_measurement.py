@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from catalyst_cityscapes.data.augmentation import Pipeline, SmallestMaxSize
-from catalyst_cityscapes.lab.measure.effects import AssumedData, measure
 from catalyst_cityscapes.lab.measure.geometry import measure_colours, measure_draw
 from catalyst_cityscapes.lab.measure.optimisation import measure_optimisation
+from catalyst_cityscapes.lab.measure.profile import DataSize, RecipeProfile, read_data_size
 from catalyst_cityscapes.lab.measure.samples import measure_samples
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import DataError, OptionError
@@ -37,6 +37,10 @@ SIZE = (120, 200)
 def recipe_of(city, *settings, configs=("toy/pspnet50",)):
     small = [*SMALL, "data.crop=[33,33]", "engine.device=cpu", "sampling.workers=0", *settings]
     return load_recipe(configs, [f"data.root={city}", *small], ("support",))
+
+
+def profile_of(recipe, assumed=None, **counts):
+    return RecipeProfile(recipe, data=assumed or read_data_size(recipe), **counts)
 
 
 def draw(*steps, index=0, size=SIZE):
@@ -172,7 +176,7 @@ class TestOptimisation:
         assert (found.momentum("heads") == 0.9).all()
 
     def test_one_rate_for_all_is_seen(self, toy_city):
-        found = self.measured(toy_city, configs=("toy/pspnet50", "swap/earlier_attempt"))
+        found = self.measured(toy_city, configs=("toy/pspnet50", "swap/catalyst_2020"))
         np.testing.assert_allclose(found.lr("backbone"), found.lr("heads"), rtol=1e-14)
         assert found.momentum("backbone")[0] == 0
         assert found.decay[("backbone", "norm bias")] == 0
@@ -196,28 +200,28 @@ class TestOptimisation:
             ("support",),
         )
         with pytest.raises(OptionError, match=r"callbacks\.own: ByLoss cannot be measured without training"):
-            measure(recipe, processes=1, draws=0, samples=1)
+            profile_of(recipe, processes=1, draws=0, samples=1).optimisation  # noqa: B018
 
 
 class TestWhole:
     def test_exposure_and_samples(self, toy_city):
-        effects = measure(recipe_of(toy_city), processes=1, draws=2, samples=3)
-        exposure = effects.exposure
+        profile = profile_of(recipe_of(toy_city), processes=1, draws=2, samples=3)
+        exposure = profile.exposure
         assert exposure.steps == exposure.epochs * exposure.batches_per_epoch
         assert exposure.seen == exposure.steps * exposure.batch
-        assert effects.samples.values == ()
-        assert effects.samples.ignored.shape == (3,)
-        assert not effects.samples.replayed
-        assert effects.batch_norms > 0
+        assert profile.samples.values == ()
+        assert profile.samples.ignored.shape == (3,)
+        assert not profile.samples.replayed
+        assert profile.batch_norms > 0
 
     def test_the_official_counts_without_data(self):
         recipe = load_recipe(["cityscapes/pspnet50"])
-        effects = measure(recipe, processes=8, draws=0, assumed=AssumedData())
-        exposure = effects.exposure
+        profile = profile_of(recipe, DataSize(), processes=8, draws=0)
+        exposure = profile.exposure
         assert (exposure.batches_per_epoch, exposure.steps, exposure.bn_group) == (186, 37200, 16)
-        assert effects.test_scale == 1
-        assert effects.samples is None
-        rates = effects.optimisation.lr("backbone")
+        assert profile.test_scale == 1
+        assert profile.samples is None
+        rates = profile.optimisation.lr("backbone")
         assert len(rates) == 37200
         assert rates[-1] == pytest.approx(poly_learning_rate(0.01, 37199, 37200, 0.9))
 
@@ -227,4 +231,4 @@ class TestWhole:
 
     def test_a_batch_smaller_than_the_processes(self, toy_city):
         with pytest.raises(OptionError, match="less than one per process"):
-            measure(recipe_of(toy_city), processes=64, draws=1)
+            profile_of(recipe_of(toy_city), processes=64, draws=1).exposure  # noqa: B018

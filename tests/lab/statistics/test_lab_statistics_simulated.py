@@ -15,7 +15,7 @@ from catalyst_cityscapes.lab.statistics import (
     smallest_effect,
 )
 from catalyst_cityscapes.lab.statistics.image_bootstrap import interval_from_areas
-from catalyst_cityscapes.lab.statistics.simulation import class_differences, draws, image_world, seed_differences
+from simulation import class_differences, draws, image_world, seed_differences
 
 SEEDS = (3, 6, 10)
 ALIKE = ("normal", "exponential", "lognormal")

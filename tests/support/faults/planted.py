@@ -202,7 +202,7 @@ GEOMETRY_FAULTS = (
         "scale-jitter-cancelled",
         with_step("fit", f"{STEP}.Resize", "crop", size="[64,128]"),
     ),
-    Fault("earlier attempt's augmentation", "crop-full-side", overlays=("swap/augmentation_earlier_attempt",)),
+    Fault("2020 Catalyst attempt's augmentation", "crop-full-side", overlays=("swap/augmentation_catalyst_2020",)),
     Fault("no random scale", "no-scale-jitter", (f"{STEPS}.scale=null",)),
     Fault("timid random scale", "scale-jitter-range", (f"{STEPS}.scale.scale=[0.9,1.1]",)),
     Fault("wild random scale", "scale-jitter-range", (f"{STEPS}.scale.scale=[0.3,3]",)),

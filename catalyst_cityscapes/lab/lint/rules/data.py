@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import (
     CLAIMED,
     LABELS_PSPNET,
@@ -20,21 +20,21 @@ CITYSCAPES_LABEL_IDS = 34
 MOSTLY_IGNORED = 0.5
 
 
-def _no_data(facts: Facts) -> Iterator[Hit]:
+def _no_data(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists is None:
-        yield Hit("note", facts.skipped[0])
+        yield Diagnostic("note", facts.skipped[0])
 
 
-def _unusable_list(facts: Facts) -> Iterator[Hit]:
+def _unusable_list(facts: Facts) -> Iterator[Diagnostic]:
     for each in facts.lists.both if facts.lists else ():
         if each.problem:
-            yield Hit("error", each.problem, {"list": each.path})
+            yield Diagnostic("error", each.problem, {"list": each.path})
 
 
-def _missing_files(facts: Facts) -> Iterator[Hit]:
+def _missing_files(facts: Facts) -> Iterator[Diagnostic]:
     for each in facts.lists.both if facts.lists else ():
         if each.missing:
-            yield Hit(
+            yield Diagnostic(
                 "error",
                 f"{each.path}: {len(each.missing)} files of its {each.lines} lines are missing, first "
                 f"{each.missing[0]}",
@@ -42,11 +42,11 @@ def _missing_files(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _label_ids(facts: Facts) -> Iterator[Hit]:
+def _label_ids(facts: Facts) -> Iterator[Diagnostic]:
     lists, data = facts.lists, facts.recipe.data
     for each in lists.both if lists else ():
         if each.other_encodings:
-            yield Hit(
+            yield Diagnostic(
                 "error",
                 f"{each.path}: {len(each.other_encodings)} of {each.lines} labels are no images of train ids by their "
                 f"names, first {each.other_encodings[0]}",
@@ -57,7 +57,7 @@ def _label_ids(facts: Facts) -> Iterator[Hit]:
         stray = sorted({v for found in lists.labels.outside.values() for v in found})
         share = lists.labels.pixels[stray].sum() / lists.labels.pixels.sum()
         hint = "; they look like label ids" if data.classes == 19 and stray[-1] < CITYSCAPES_LABEL_IDS else ""
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{len(lists.labels.outside)} of {lists.labels.read} labels hold values outside 0..{data.classes - 1} and "
             f"{data.ignore_index}: {', '.join(map(str, stray[:8]))} on {share:.1%} of the pixels; first {path}{hint}",
@@ -65,20 +65,20 @@ def _label_ids(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _label_format(facts: Facts) -> Iterator[Hit]:
+def _label_format(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists and facts.lists.labels.refused:
         refused = facts.lists.labels.refused
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{len(refused)} of the images with their labels that were read are refused, first {refused[0]}",
             {"labels": len(refused)},
         )
 
 
-def _label_size(facts: Facts) -> Iterator[Hit]:
+def _label_size(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists and facts.lists.labels.sizes:
         path, (image, label) = next(iter(facts.lists.labels.sizes.items()))
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{len(facts.lists.labels.sizes)} labels differ in size from their image, first {path}: "
             f"{label[0]} x {label[1]} beside {image[0]} x {image[1]}",
@@ -86,10 +86,10 @@ def _label_size(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _image_sizes(facts: Facts) -> Iterator[Hit]:
+def _image_sizes(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists and len(facts.lists.labels.image_sizes) > 1:
         sizes = sorted(facts.lists.labels.image_sizes)
-        yield Hit(
+        yield Diagnostic(
             "note",
             f"{len(sizes)} sizes among {facts.lists.labels.read} images, {sizes[0]} to {sizes[-1]}; the geometry was "
             f"measured at {facts.size}",
@@ -97,22 +97,22 @@ def _image_sizes(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _overlap(facts: Facts) -> Iterator[Hit]:
+def _overlap(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists and facts.lists.shared:
         train, val = facts.lists.shared[0]
         count = len(facts.lists.shared)
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{count} of {facts.lists.val.lines} validation images are trained on, first {val} (as {train})",
             {"images": count, "validation": facts.lists.val.lines},
         )
 
 
-def _duplicates(facts: Facts) -> Iterator[Hit]:
+def _duplicates(facts: Facts) -> Iterator[Diagnostic]:
     for each in facts.lists.both if facts.lists else ():
         if each.duplicates:
             line, earlier = each.duplicates[0]
-            yield Hit(
+            yield Diagnostic(
                 "warning",
                 f"{each.path}: {len(each.duplicates)} of {each.lines} lines repeat an image, first line {line} that of "
                 f"line {earlier}",
@@ -120,7 +120,7 @@ def _duplicates(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _list_length(facts: Facts) -> Iterator[Hit]:
+def _list_length(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists is None:
         return
     recipe, lists = facts.recipe, facts.lists
@@ -129,48 +129,48 @@ def _list_length(facts: Facts) -> Iterator[Hit]:
         return
     for each, count in zip(lists.both, (IMAGES, VAL_IMAGES), strict=True):
         if each.lines != count:
-            yield Hit(
+            yield Diagnostic(
                 "warning",
                 f"{each.path} has {each.lines} lines, the published one {count}",
                 {"list": each.path, "lines": each.lines, "published": count},
             )
 
 
-def _class_tables(facts: Facts) -> Iterator[Hit]:
+def _class_tables(facts: Facts) -> Iterator[Diagnostic]:
     data = facts.recipe.data
     for key, load in (("names", load_names), ("colors", load_colors)):
         try:
             load(getattr(data, key), data.classes)
         except DataError as error:
-            yield Hit("error", f"data.{key}: {error}; data.classes is {data.classes}")
+            yield Diagnostic("error", f"data.{key}: {error}; data.classes is {data.classes}")
 
 
-def _ignore_is_class(facts: Facts) -> Iterator[Hit]:
+def _ignore_is_class(facts: Facts) -> Iterator[Diagnostic]:
     data = facts.recipe.data
     if data.ignore_index < data.classes:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"data.ignore_index {data.ignore_index} is one of the {data.classes} classes",
             {"ignore_index": data.ignore_index, "classes": data.classes},
         )
 
 
-def _prediction_names(facts: Facts) -> Iterator[Hit]:
+def _prediction_names(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists is None or facts.lists.val.problem:
         return
     try:
         output_names(facts.lists.val.pairs)
     except DataError as error:
-        yield Hit("error", f"{facts.lists.val.path}: {error}")
+        yield Diagnostic("error", f"{facts.lists.val.path}: {error}")
 
 
-def _one_class(facts: Facts) -> Iterator[Hit]:
+def _one_class(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists is None:
         return
     data, pixels = facts.recipe.data, facts.lists.labels.pixels
     seen, ignored = [c for c in range(data.classes) if pixels[c]], int(pixels[data.ignore_index])
     if len(seen) == 1 and ignored and data.ignore_index >= data.classes:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"class {seen[0]} is the only one in {facts.lists.labels.read} labels, beside {ignored / pixels.sum():.1%} "
             f"of pixels that are {data.ignore_index}, which is ignored",
@@ -178,13 +178,13 @@ def _one_class(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _unseen_classes(facts: Facts) -> Iterator[Hit]:
+def _unseen_classes(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists is None or not facts.lists.labels.read:
         return
     classes = facts.recipe.data.classes
     absent = [c for c in range(classes) if not facts.lists.labels.pixels[c]]
     if absent:
-        yield Hit(
+        yield Diagnostic(
             "note",
             f"no pixel of {len(absent)} of {classes} classes in {facts.lists.labels.read} labels: "
             f"{', '.join(map(str, absent))}; a class that never occurs counts as 0 in mIoU",
@@ -192,10 +192,10 @@ def _unseen_classes(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _mostly_ignored(facts: Facts) -> Iterator[Hit]:
+def _mostly_ignored(facts: Facts) -> Iterator[Diagnostic]:
     samples = facts.samples
     if samples is not None and samples.ignored.mean() > MOSTLY_IGNORED:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{samples.ignored.mean():.0%} of the pixels of {samples.count} training samples are ignored",
             {"ignored": float(samples.ignored.mean())},

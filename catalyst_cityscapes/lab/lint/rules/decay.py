@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG
 from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.optimisation import KINDS, PARTS
@@ -13,9 +13,9 @@ from catalyst_cityscapes.lab.measure.optimisation import KINDS, PARTS
 IDLE = "weights without a gradient under the real optimiser, over every step"
 
 
-def _other_optimizer(facts: Facts) -> Iterator[Hit]:
+def _other_optimizer(facts: Facts) -> Iterator[Diagnostic]:
     if facts.optimisation is not None and facts.optimisation.optimizer != "SGD":
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the optimiser is {facts.optimisation.optimizer}, official SGD",
             {"optimizer": facts.optimisation.optimizer},
@@ -27,22 +27,21 @@ def _momenta(facts: Facts) -> np.ndarray:
     return np.concatenate([g.momentum for g in groups if g.parameters]) if groups else np.empty(0)
 
 
-def _no_momentum(facts: Facts) -> Iterator[Hit]:
+def _no_momentum(facts: Facts) -> Iterator[Diagnostic]:
     momenta = _momenta(facts)
     if momenta.size and momenta.max() == 0:
-        yield Hit(
+        yield Diagnostic(
             "error",
-            f"no step of any group uses momentum, official {official().momentum:g}: without it the effective "
-            "step is ten "
-            "times smaller",
+            f"no step of any group uses momentum, official {official().momentum:g}: without it the effective step is "
+            "ten times smaller",
             {"momentum": 0.0},
         )
 
 
-def _momentum(facts: Facts) -> Iterator[Hit]:
+def _momentum(facts: Facts) -> Iterator[Diagnostic]:
     momenta, wanted = _momenta(facts), official().momentum
     if momenta.size and momenta.max() > 0 and np.abs(momenta - wanted).max() > 0.005:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"momentum runs from {momenta.min():.3g} to {momenta.max():.3g}, official {wanted:g} throughout",
             {"low": float(momenta.min()), "high": float(momenta.max())},
@@ -83,11 +82,11 @@ def _by_kind(facts: Facts) -> dict[tuple[str, str], float]:
     return found
 
 
-def _amount(facts: Facts) -> Iterator[Hit]:
+def _amount(facts: Facts) -> Iterator[Diagnostic]:
     shares = {key: share for key, share in _by_kind(facts).items() if key[1] == "weight"}
     if shares and max(abs(share - 1) for share in shares.values()) > 0.05:
         said = ", ".join(f"{part} {share:.2f}" for (part, _), share in shares.items())
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"weight decay takes this many times what the official {official().weight_decay:g} takes at these "
             f"rates: {said}",
@@ -95,12 +94,12 @@ def _amount(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _none(facts: Facts) -> Iterator[Hit]:
+def _none(facts: Facts) -> Iterator[Diagnostic]:
     if facts.optimisation is not None and facts.optimisation.decay and not any(facts.optimisation.decay.values()):
-        yield Hit("warning", f"no parameter decays, official {official().weight_decay:g} on all", {"decay": 0.0})
+        yield Diagnostic("warning", f"no parameter decays, official {official().weight_decay:g} on all", {"decay": 0.0})
 
 
-def _exceptions(facts: Facts) -> Iterator[Hit]:
+def _exceptions(facts: Facts) -> Iterator[Diagnostic]:
     decay = facts.optimisation.decay if facts.optimisation is not None else {}
     said, measured = [], {}
     for part in PARTS:
@@ -111,7 +110,7 @@ def _exceptions(facts: Facts) -> Iterator[Hit]:
             said.append(f"{part}: {', '.join(f'{kind} {share:.2f}' for kind, share in less.items())}")
             measured[part] = less
     if said:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"some kinds of parameters decay less, as a share of what the others do: {'; '.join(said)}; "
             "official: all alike",
@@ -119,11 +118,11 @@ def _exceptions(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _by_part(facts: Facts) -> Iterator[Hit]:
+def _by_part(facts: Facts) -> Iterator[Diagnostic]:
     shares = {key[0]: share for key, share in _by_kind(facts).items() if key[1] == "weight"}
     if len(shares) == 2 and max(shares.values()) > 0 and min(shares.values()) < 0.95 * max(shares.values()):
         least, most = sorted(shares, key=shares.get)
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the {least}'s weight decay is {shares[least] / shares[most]:.2f} of that of the {most}; "
             "official: the same",
@@ -131,7 +130,7 @@ def _by_part(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _decoupled(facts: Facts) -> Iterator[Hit]:
+def _decoupled(facts: Facts) -> Iterator[Diagnostic]:
     optimisation = facts.optimisation
     if optimisation is None or not optimisation.momentum_given:
         return
@@ -147,11 +146,10 @@ def _decoupled(facts: Facts) -> Iterator[Hit]:
             said.append(f"{part} by {1 - np.exp(-measured):.2%} and not {1 - np.exp(-coupled):.2%}")
             shares[part] = measured / coupled
     if said:
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            "weights without a gradient shrink over the training as decay apart from the momentum does, the "
-            "official L2 "
-            f"being part of it: {', '.join(said)}",
+            "weights without a gradient shrink over the training as decay apart from the momentum does, the official "
+            f"L2 being part of it: {', '.join(said)}",
             shares,
         )
 

@@ -5,46 +5,45 @@ from collections.abc import Iterator
 
 from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import APEX_SYNC_BN, FOUNDING, SMALL_BATCH
 from catalyst_cityscapes.lab.lint.official import IMAGES, official
 
 SMALL_GROUP, USUAL_GROUP = 4, 8
 
 
-def _batch(facts: Facts) -> Iterator[Hit]:
+def _batch(facts: Facts) -> Iterator[Diagnostic]:
     exposure = facts.exposure
     if exposure is not None and abs(math.log(exposure.batch / official().batch)) > 0.05:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{exposure.batch} images a step over {exposure.processes} processes, official {official().batch}",
             {"batch": exposure.batch, "processes": exposure.processes},
         )
 
 
-def _rounded(facts: Facts) -> Iterator[Hit]:
+def _rounded(facts: Facts) -> Iterator[Diagnostic]:
     exposure, sampling = facts.exposure, facts.recipe.sampling
     if exposure is None or sampling.per_process:
         return
     left = sampling.batch_size - exposure.batch_per_process * exposure.processes
     if left:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"sampling.batch_size {sampling.batch_size} over {exposure.processes} processes is "
-            f"{exposure.batch_per_process} "
-            f"each: {left} images a step less than it says",
+            f"{exposure.batch_per_process} each: {left} images a step less than it says",
             {"batch_size": sampling.batch_size, "processes": exposure.processes, "lost": left},
         )
 
 
-def _group(facts: Facts) -> Iterator[Hit]:
+def _group(facts: Facts) -> Iterator[Diagnostic]:
     exposure = facts.exposure
     if exposure is None or facts.network is None or not facts.network.norm_settings:
         return
     group = exposure.bn_group
     if group < USUAL_GROUP:
         how = "synchronised" if exposure.synchronised else "not synchronised"
-        yield Hit(
+        yield Diagnostic(
             "error" if group < SMALL_GROUP else "warning",
             f"batch norm takes its statistics from {group} images ({exposure.batch_per_process} each in "
             f"{exposure.processes} processes, {how}), official {official().batch}",
@@ -52,7 +51,7 @@ def _group(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _steps(facts: Facts) -> Iterator[Hit]:
+def _steps(facts: Facts) -> Iterator[Diagnostic]:
     exposure, wanted = facts.exposure, official()
     if exposure is None:
         return
@@ -60,7 +59,7 @@ def _steps(facts: Facts) -> Iterator[Hit]:
     # Another data set has no official number of steps; the official batch and epochs would give it this many.
     expected = wanted.steps if whole else exposure.epochs * max(exposure.images // wanted.batch, 1)
     if exposure.steps < 0.8 * expected:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{exposure.steps:,} optimiser steps; the official batch of {wanted.batch} gives {expected:,} for "
             f"{exposure.images:,} images",
@@ -68,12 +67,12 @@ def _steps(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _seen(facts: Facts) -> Iterator[Hit]:
+def _seen(facts: Facts) -> Iterator[Diagnostic]:
     exposure, wanted = facts.exposure, official()
     if exposure is None or 0.8 <= exposure.seen / wanted.seen <= 1.25:
         return
     whole = abs(exposure.images / IMAGES - 1) < 0.05
-    yield Hit(
+    yield Diagnostic(
         "warning" if whole else "note",
         f"the network sees {exposure.seen:,} images in {exposure.epochs} epochs; the official training on Cityscapes "
         f"{wanted.seen:,} in {wanted.epochs}",
@@ -81,14 +80,14 @@ def _seen(facts: Facts) -> Iterator[Hit]:
     )
 
 
-def _last_batch(facts: Facts) -> Iterator[Hit]:
+def _last_batch(facts: Facts) -> Iterator[Diagnostic]:
     exposure = facts.exposure
     if exposure is None or facts.recipe.sampling.drop_last:
         return
     share = math.ceil(exposure.images / exposure.processes)
     rest = share % exposure.batch_per_process
     if rest:
-        yield Hit(
+        yield Diagnostic(
             "error" if rest == 1 else "warning",
             f"the last batch of each epoch has {rest} of {exposure.batch_per_process} images a process and "
             "steps with the "
@@ -96,19 +95,18 @@ def _last_batch(facts: Facts) -> Iterator[Hit]:
             {"last": rest, "batch": exposure.batch_per_process},
         )
     else:
-        yield Hit(
+        yield Diagnostic(
             "note",
-            f"sampling.drop_last is off; {share} images a process divide by {exposure.batch_per_process}, so "
-            "it changes "
-            f"nothing with {exposure.processes} processes",
+            f"sampling.drop_last is off; {share} images a process divide by {exposure.batch_per_process}, so it "
+            f"changes nothing with {exposure.processes} processes",
             {"last": 0, "batch": exposure.batch_per_process},
         )
 
 
-def _dropped(facts: Facts) -> Iterator[Hit]:
+def _dropped(facts: Facts) -> Iterator[Diagnostic]:
     exposure = facts.exposure
     if exposure is not None and exposure.dropped > 0.1 * exposure.images:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{exposure.dropped} of {exposure.images} images are left out of every epoch to make full batches",
             {"dropped": exposure.dropped, "images": exposure.images},
@@ -119,10 +117,10 @@ def _gradient_steps(facts: Facts) -> list[GradientStep]:
     return [callback for callback in facts.callbacks.values() if isinstance(callback, GradientStep)]
 
 
-def _accumulation(facts: Facts) -> Iterator[Hit]:
+def _accumulation(facts: Facts) -> Iterator[Diagnostic]:
     for callback in _gradient_steps(facts):
         if callback.accumulation_steps > 1:
-            yield Hit(
+            yield Diagnostic(
                 "warning",
                 f"{callback.accumulation_steps} batches make one step; batch norm still sees "
                 f"{facts.exposure.bn_group if facts.exposure else 'one batch'} images at once",
@@ -130,10 +128,10 @@ def _accumulation(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _clipping(facts: Facts) -> Iterator[Hit]:
+def _clipping(facts: Facts) -> Iterator[Diagnostic]:
     for callback in _gradient_steps(facts):
         if callback.clip_norm is not None:
-            yield Hit(
+            yield Diagnostic(
                 "warning",
                 f"gradients are clipped to a norm of {callback.clip_norm:g}; the official recipe does not clip",
                 {"clip_norm": callback.clip_norm},

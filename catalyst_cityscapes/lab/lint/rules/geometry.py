@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG
 from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.geometry import Draw
@@ -27,7 +27,7 @@ def _is_constant(scales: np.ndarray) -> bool:
     return bool(scales.max() / scales.min() < 1.02)
 
 
-def _no_scale(facts: Facts) -> Iterator[Hit]:
+def _no_scale(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < 2 or not _is_constant(scales):
         return
@@ -35,37 +35,36 @@ def _no_scale(facts: Facts) -> Iterator[Hit]:
         s.name for s in facts.steps if np.ptp([d.scale for d in s.draws if math.isfinite(d.scale)] or [0]) > 0.05
     ]
     if not drawing:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{len(scales)} draws all have scale {np.median(scales):.3f}",
             {"scale": float(np.median(scales)), "draws": len(scales)},
         )
 
 
-def _cancelled_scale(facts: Facts) -> Iterator[Hit]:
+def _cancelled_scale(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < 2 or not _is_constant(scales):
         return
     for step in facts.steps:
         own = [d.scale for d in step.draws if math.isfinite(d.scale)]
         if own and max(own) / min(own) > 1.05:
-            yield Hit(
+            yield Diagnostic(
                 "error",
-                f"step '{step.name}' alone draws scales {min(own):.2f} to {max(own):.2f}, but all "
-                f"{len(scales)} samples "
-                f"come out at {np.median(scales):.3f}: a later step resizes to a fixed size",
+                f"step '{step.name}' alone draws scales {min(own):.2f} to {max(own):.2f}, but all {len(scales)} "
+                f"samples come out at {np.median(scales):.3f}: a later step resizes to a fixed size",
                 {"step": step.name, "drawn": [min(own), max(own)], "scale": float(np.median(scales))},
             )
 
 
-def _scale_range(facts: Facts) -> Iterator[Hit]:
+def _scale_range(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < ENOUGH or _is_constant(scales):
         return
     low, high = official().scale
     spread = scales.max() / scales.min()
     if spread < 0.6 * high / low or spread > 1.15 * high / low:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"scales {scales.min():.2f} to {scales.max():.2f} in {len(scales)} draws, a factor of {spread:.2f}; the "
             f"official {low} to {high} is a factor of {high / low:.0f}",
@@ -73,23 +72,22 @@ def _scale_range(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _seldom_scaled(facts: Facts) -> Iterator[Hit]:
+def _seldom_scaled(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < ENOUGH or _is_constant(scales):
         return
     shares = [(np.abs(np.log(scales / s)) < 0.003).mean() for s in scales]
     most = int(np.argmax(shares))
     if shares[most] >= 0.25:
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"{shares[most]:.0%} of {len(scales)} draws have the one scale {scales[most]:.3f}; the official "
-            "recipe draws "
-            "a scale for every image",
+            f"{shares[most]:.0%} of {len(scales)} draws have the one scale {scales[most]:.3f}; the official recipe "
+            "draws a scale for every image",
             {"share": float(shares[most]), "scale": float(scales[most]), "draws": len(scales)},
         )
 
 
-def _fixed_canvas(facts: Facts) -> Iterator[Hit]:
+def _fixed_canvas(facts: Facts) -> Iterator[Diagnostic]:
     for step in facts.steps:
         warped = [d for d in step.draws if d.size == step.draws[0].size and math.isfinite(d.scale)]
         small = [d for d in warped if d.scale < 0.97]
@@ -100,7 +98,7 @@ def _fixed_canvas(facts: Facts) -> Iterator[Hit]:
             and not any(d.scale > 1.03 and d.source > 0.99 for d in warped)
         ):
             worst = min(small, key=lambda d: d.visible)
-            yield Hit(
+            yield Diagnostic(
                 "warning",
                 f"step '{step.name}' scales on a canvas that keeps its size: at scale {worst.scale:.2f} only "
                 f"{worst.visible:.0%} of the canvas shows the image, the rest is padding",
@@ -108,7 +106,7 @@ def _fixed_canvas(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _resolution(facts: Facts) -> Iterator[Hit]:
+def _resolution(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < 2 or facts.protocol is None or (len(scales) < ENOUGH and not _is_constant(scales)):
         return
@@ -120,12 +118,11 @@ def _resolution(facts: Facts) -> Iterator[Hit]:
     error = 3 * float(np.log(scales).std()) / math.sqrt(len(scales))
     off = apart - usual
     if abs(off) > max(0.17, error):
-        yield Hit(
+        yield Diagnostic(
             "error" if abs(off) > math.log(1.9) else "warning",
             f"objects are trained on at {math.exp(np.log(scales).mean()):.2f} of their native size (geometric mean of "
-            f"{len(scales)} draws) and tested at {math.exp(tests.mean()):.2f}: {math.exp(apart):.2f} times as "
-            "large, in "
-            f"the official recipe {math.exp(usual):.2f} times",
+            f"{len(scales)} draws) and tested at {math.exp(tests.mean()):.2f}: {math.exp(apart):.2f} times as large, "
+            f"in the official recipe {math.exp(usual):.2f} times",
             {"train": math.exp(np.log(scales).mean()), "test": math.exp(tests.mean()), "official": math.exp(usual)},
             "test at the resolution that is trained on (protocol.base_size, protocol.scales), or drop the resize",
         )
@@ -149,11 +146,11 @@ def _freedom(facts: Facts) -> tuple[float, float] | None:
     return float(np.ptp(down)), float(np.ptp(np.abs(across)))
 
 
-def _crop_fixed(facts: Facts) -> Iterator[Hit]:
+def _crop_fixed(facts: Facts) -> Iterator[Diagnostic]:
     freedom = _freedom(facts)
     if freedom and max(freedom) < 0.05:
         whole = np.median([draw.source for draw in _visible(facts)])
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"the crop of {facts.draws[0].size[0]} x {facts.draws[0].size[1]} lies at one place in all "
             f"{len(_visible(facts))} draws (moves by {freedom[0]:.1%} of its height and {freedom[1]:.1%} of its width) "
@@ -162,7 +159,7 @@ def _crop_fixed(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _crop_one_axis(facts: Facts) -> Iterator[Hit]:
+def _crop_one_axis(facts: Facts) -> Iterator[Diagnostic]:
     freedom = _freedom(facts)
     if not freedom or max(freedom) < 0.05 or min(freedom) >= 0.05:
         return
@@ -170,27 +167,26 @@ def _crop_one_axis(facts: Facts) -> Iterator[Hit]:
     share = np.median(
         [d.size[i := int(axis == "column")] / (d.scale_y, d.scale_x)[i] / facts.size[i] for d in _visible(facts)]
     )
-    yield Hit(
+    yield Diagnostic(
         "error",
-        f"the crop starts at the same {axis} in all {len(_visible(facts))} draws: it moves by "
-        f"{min(freedom):.1%} of its "
-        f"{along}, since it takes {min(share, 1):.0%} of the image's {along}",
+        f"the crop starts at the same {axis} in all {len(_visible(facts))} draws: it moves by {min(freedom):.1%} of "
+        f"its {along}, since it takes {min(share, 1):.0%} of the image's {along}",
         {"freedom_y": freedom[0], "freedom_x": freedom[1], "share": float(share)},
     )
 
 
-def _aspect(facts: Facts) -> Iterator[Hit]:
+def _aspect(facts: Facts) -> Iterator[Diagnostic]:
     ratios = [draw.scale_x / draw.scale_y for draw in _visible(facts)]
     if ratios and max(max(ratios), 1 / min(ratios)) > 1.02:
         worst = max(ratios, key=lambda r: abs(math.log(r)))
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"width and height are scaled differently, by up to {worst:.2f} (median {np.median(ratios):.2f})",
             {"worst": worst, "median": float(np.median(ratios))},
         )
 
 
-def _rotation(facts: Facts) -> Iterator[Hit]:
+def _rotation(facts: Facts) -> Iterator[Diagnostic]:
     draws = _visible(facts)
     if len(draws) < ENOUGH:
         return
@@ -200,7 +196,7 @@ def _rotation(facts: Facts) -> Iterator[Hit]:
     largest, wanted = angles.max(), max(official().rotate)
     share = float((angles > 0.1).mean())
     if largest < wanted / 2 or largest > 1.05 * wanted or not 0.2 <= share <= 0.8:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{share:.0%} of {len(draws)} draws are rotated, by up to {largest:.1f} degrees; official: "
             f"{official().turned:.0%}, up to {wanted:g}",
@@ -208,36 +204,36 @@ def _rotation(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _upside_down(facts: Facts) -> Iterator[Hit]:
+def _upside_down(facts: Facts) -> Iterator[Diagnostic]:
     draws = _visible(facts)
     turned = sum(abs(draw.rotation) > 90 for draw in draws)
     if turned:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{turned} of {len(draws)} draws are upside down: a vertical mirror or a half turn",
             {"draws": len(draws), "upside_down": turned},
         )
 
 
-def _mirror(facts: Facts) -> Iterator[Hit]:
+def _mirror(facts: Facts) -> Iterator[Diagnostic]:
     draws = _visible(facts)
     if len(draws) < ENOUGH:
         return
     share = sum(draw.mirrored for draw in draws) / len(draws)
     if not 0.2 <= share <= 0.8:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{share:.0%} of {len(draws)} draws are mirrored, official {official().mirrored:.0%}",
             {"share": share, "draws": len(draws)},
         )
 
 
-def _shift(facts: Facts) -> Iterator[Hit]:
+def _shift(facts: Facts) -> Iterator[Diagnostic]:
     for step in facts.steps:
         moved = [d for d in step.draws if step.shifts(d)]
         if moved:
             furthest = max(max(abs(d.top - 0.5), abs(d.left - 0.5)) for d in moved)
-            yield Hit(
+            yield Diagnostic(
                 "note",
                 f"step '{step.name}' moves the image on its canvas by up to {furthest:.1%} before the crop; in the "
                 "official recipe the crop is the only translation",
@@ -245,24 +241,23 @@ def _shift(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _warped(facts: Facts) -> Iterator[Hit]:
+def _warped(facts: Facts) -> Iterator[Diagnostic]:
     residuals = [draw.residual for draw in _visible(facts)]
     if residuals and max(residuals) > 2:
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"pixels lie up to {max(residuals):.1f} source pixels (root mean square) from any straight map: "
-            "an elastic or "
-            "perspective warp",
+            f"pixels lie up to {max(residuals):.1f} source pixels (root mean square) from any straight map: an "
+            "elastic or perspective warp",
             {"residual": max(residuals)},
         )
 
 
-def _output_size(facts: Facts) -> Iterator[Hit]:
+def _output_size(facts: Facts) -> Iterator[Diagnostic]:
     sizes = {draw.size for draw in facts.draws}
     crop = tuple(facts.recipe.data.crop)
     if sizes and sizes != {crop}:
         found = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:4])
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"the augmentation gives {found}, data.crop says {crop[0]} x {crop[1]}",
             {"sizes": [list(size) for size in sorted(sizes)], "crop": list(crop)},

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import IGNORED_SCORED, MASK_VALUE, MASK_VALUE_TOO
 
 DRAWN = "labels of known classes and bands sent through the real augmentation beside known images"
 ALIGNED = 0.97
 
 
-def _interpolated(facts: Facts) -> Iterator[Hit]:
+def _interpolated(facts: Facts) -> Iterator[Diagnostic]:
     broken = sum(not draw.labels_kept for draw in facts.draws)
     if broken:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{broken} of {len(facts.draws)} draws make label values that were not in the label: it is interpolated "
             "between classes",
@@ -24,7 +24,7 @@ def _interpolated(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _misaligned(facts: Facts) -> Iterator[Hit]:
+def _misaligned(facts: Facts) -> Iterator[Diagnostic]:
     # Without repeatable draws the known images of one draw do not belong together.
     repeatable = facts.randomness is None or facts.randomness.repeatable
     if not repeatable or any(not draw.labels_kept for draw in facts.draws):
@@ -32,7 +32,7 @@ def _misaligned(facts: Facts) -> Iterator[Hit]:
     shares = [draw.labels_aligned for draw in facts.draws if math.isfinite(draw.labels_aligned)]
     if shares and min(shares) < ALIGNED:
         off = sum(share < ALIGNED for share in shares)
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"in {off} of {len(shares)} draws labels and pixels come from different places: only {min(shares):.0%} of "
             "the visible pixels carry the label of where they come from",
@@ -40,33 +40,32 @@ def _misaligned(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _padding(facts: Facts) -> Iterator[Hit]:
+def _padding(facts: Facts) -> Iterator[Diagnostic]:
     shares = [draw.padding_ignored for draw in facts.draws if math.isfinite(draw.padding_ignored)]
     if shares and min(shares) < 0.99:
         wrong = sum(share < 0.99 for share in shares)
-        yield Hit(
+        yield Diagnostic(
             "error",
-            f"{wrong} of the {len(shares)} draws with padding give it a class: {min(shares):.0%} of the "
-            "padded pixels are "
-            f"{facts.recipe.data.ignore_index} in the worst",
+            f"{wrong} of the {len(shares)} draws with padding give it a class: {min(shares):.0%} of the padded pixels "
+            f"are {facts.recipe.data.ignore_index} in the worst",
             {"ignored": min(shares), "draws": len(shares), "wrong": wrong},
         )
 
 
-def _hidden(facts: Facts) -> Iterator[Hit]:
+def _hidden(facts: Facts) -> Iterator[Diagnostic]:
     shares = [draw.labels_ignored for draw in facts.draws if math.isfinite(draw.labels_ignored)]
     if shares and np.median(shares) > 0.01:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{np.median(shares):.0%} of the visible pixels lose their label (median of {len(shares)} draws)",
             {"median": float(np.median(shares)), "draws": len(shares)},
         )
 
 
-def _nothing_visible(facts: Facts) -> Iterator[Hit]:
+def _nothing_visible(facts: Facts) -> Iterator[Diagnostic]:
     empty = sum(draw.visible < 0.05 for draw in facts.draws)
     if empty:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{empty} of {len(facts.draws)} draws show less than 5% image, the rest is padding",
             {"draws": len(facts.draws), "empty": empty},

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import (
     DETERMINISTIC,
     FOUNDING,
@@ -18,59 +18,59 @@ from catalyst_cityscapes.lab.measure.network import NO_DETERMINISTIC_FORM
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM, UNKNOWN
 
 
-def _refused(facts: Facts) -> Iterator[Hit]:
+def _refused(facts: Facts) -> Iterator[Diagnostic]:
     for part, message in facts.refused.items():
         if part != "samples" or facts.lists is None or facts.lists.is_usable:
-            yield Hit("error", message, {"part": part})
+            yield Diagnostic("error", message, {"part": part})
 
 
-def _crop_size(facts: Facts) -> Iterator[Hit]:
+def _crop_size(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is not None and facts.network.refused:
         crop = facts.recipe.data.crop
-        yield Hit("error", f"data.crop {crop[0]} x {crop[1]}: {facts.network.refused}", {"crop": list(crop)})
+        yield Diagnostic("error", f"data.crop {crop[0]} x {crop[1]}: {facts.network.refused}", {"crop": list(crop)})
 
 
-def _other_network(facts: Facts) -> Iterator[Hit]:
+def _other_network(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is None:
         return
     found = facts.network.identity
     if found.family == UNKNOWN or not found.is_segmentation:
-        yield Hit(
+        yield Diagnostic(
             "note",
             f"the network is none of the reference's: {found}; its checkpoints load into no official code",
             {"network": str(found)},
         )
     elif found.stem != DEEP_STEM:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the network is {found}; the official stem is three 3x3 convolutions, and its checkpoints do not fit",
             {"network": str(found)},
         )
 
 
-def _no_aux(facts: Facts) -> Iterator[Hit]:
+def _no_aux(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is not None and facts.network.step is not None and not facts.network.step.has_aux:
-        yield Hit("error", "a training step of the network gives no auxiliary logits", {"has_aux": False})
+        yield Diagnostic("error", "a training step of the network gives no auxiliary logits", {"has_aux": False})
 
 
-def _aux_weight(facts: Facts) -> Iterator[Hit]:
+def _aux_weight(facts: Facts) -> Iterator[Diagnostic]:
     if facts.loss is None or facts.loss.aux_weight is None:
         return
     weight, wanted = facts.loss.aux_weight, official().aux_weight
     if abs(weight - wanted) > 0.005:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the auxiliary loss counts {weight:.3g} times the main one, official {wanted:g}",
             {"aux_weight": weight},
         )
 
 
-def _zoom(facts: Facts) -> Iterator[Hit]:
+def _zoom(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is None or facts.network.step is None:
         return
     crop, output = tuple(facts.recipe.data.crop), facts.network.step.output
     if output != crop:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the loss is taken at {output[0]} x {output[1]} for a crop of {crop[0]} x {crop[1]}; official: "
             "at the crop's size",
@@ -78,118 +78,116 @@ def _zoom(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _dropout(facts: Facts) -> Iterator[Hit]:
+def _dropout(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is None:
         return
     found, wanted = facts.network.dropout, official().dropout
     if len(found) != 2 or any(abs(p - wanted) > 1e-9 for p in found):
         said = ", ".join(f"{p:g}" for p in found) or "none"
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"dropout probabilities: {said}; official {wanted:g} in each of the two heads",
             {"dropout": list(found)},
         )
 
 
-def _norm_settings(facts: Facts) -> Iterator[Hit]:
+def _norm_settings(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is None:
         return
     others = {key: n for key, n in facts.network.norm_settings.items() if key != (0.1, 1e-5)}
     if others:
         (momentum, eps), count = next(iter(others.items()))
         total = sum(facts.network.norm_settings.values())
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"{sum(others.values())} of {total} batch norm layers have momentum {momentum} and eps {eps:g}, "
-            "official 0.1 "
-            "and 1e-05",
+            f"{sum(others.values())} of {total} batch norm layers have momentum {momentum} and eps {eps:g}, official "
+            "0.1 and 1e-05",
             {"layers": count, "momentum": momentum, "eps": eps},
         )
 
 
-def _frozen(facts: Facts) -> Iterator[Hit]:
+def _frozen(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is not None and facts.network.frozen:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{len(facts.network.frozen)} parameter tensors do not train, first {facts.network.frozen[0]}",
             {"frozen": len(facts.network.frozen)},
         )
 
 
-def _random_weights(facts: Facts) -> Iterator[Hit]:
+def _random_weights(facts: Facts) -> Iterator[Diagnostic]:
     if facts.weights is not None and facts.weights.random:
-        yield Hit(
+        yield Diagnostic(
             "warning", "the backbone starts from random weights, the official one from ImageNet's", {"random": True}
         )
 
 
-def _missing_weights(facts: Facts) -> Iterator[Hit]:
+def _missing_weights(facts: Facts) -> Iterator[Diagnostic]:
     weights = facts.weights
     if weights is not None and weights.path is not None and not weights.exists:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"{weights.path}: no such file here; the training stops at once without it",
             {"path": str(weights.path)},
         )
 
 
-def _unfit_weights(facts: Facts) -> Iterator[Hit]:
+def _unfit_weights(facts: Facts) -> Iterator[Diagnostic]:
     weights = facts.weights
     if weights is not None and weights.problem:
         matched = f"{weights.matched} of {weights.expected} tensors match; " if weights.expected else ""
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"{weights.path}: {matched}{weights.problem}",
             {"matched": weights.matched, "expected": weights.expected},
         )
 
 
-def _ignored_trained(facts: Facts) -> Iterator[Hit]:
+def _ignored_trained(facts: Facts) -> Iterator[Diagnostic]:
     loss = facts.loss
     if loss is None:
         return
     if loss.refused:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"the criterion fails on a target that holds data.ignore_index {facts.recipe.data.ignore_index}: "
             f"{loss.refused}",
         )
     elif loss.ignored_gradient > 1e-6:
-        yield Hit(
+        yield Diagnostic(
             "error",
-            f"{loss.ignored_gradient:.0%} of the gradient falls on pixels labelled "
-            f"{facts.recipe.data.ignore_index}, which "
-            "are to be ignored",
+            f"{loss.ignored_gradient:.0%} of the gradient falls on pixels labelled {facts.recipe.data.ignore_index}, "
+            "which are to be ignored",
             {"share": loss.ignored_gradient},
         )
 
 
-def _unlearned(facts: Facts) -> Iterator[Hit]:
+def _unlearned(facts: Facts) -> Iterator[Diagnostic]:
     if facts.loss is not None and facts.loss.unlearned:
         classes = ", ".join(map(str, facts.loss.unlearned))
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"pixels of class {classes} get no gradient: the criterion ignores it",
             {"classes": [*facts.loss.unlearned]},
         )
 
 
-def _class_weights(facts: Facts) -> Iterator[Hit]:
+def _class_weights(facts: Facts) -> Iterator[Diagnostic]:
     if facts.loss is None:
         return
     weights = [w for w in facts.loss.class_weights if w > 0]
     if weights and max(weights) > 1.02 * min(weights):
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"classes weigh {min(weights):.3g} to {max(weights):.3g} times class 0 in the loss; official: all the same",
             {"low": min(weights), "high": max(weights)},
         )
 
 
-def _other_loss(facts: Facts) -> Iterator[Hit]:
+def _other_loss(facts: Facts) -> Iterator[Diagnostic]:
     loss = facts.loss
     if loss is not None and loss.difference > 0.01 and not loss.unlearned:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the loss's gradient differs by up to {loss.difference:.1%} from that of plain cross entropy on "
             "the same logits",
@@ -197,23 +195,22 @@ def _other_loss(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _precision(facts: Facts) -> Iterator[Hit]:
+def _precision(facts: Facts) -> Iterator[Diagnostic]:
     precision = facts.recipe.engine.precision
     if precision != "fp32":
-        yield Hit("warning", f"engine.precision is {precision}, official fp32", {"precision": precision})
+        yield Diagnostic("warning", f"engine.precision is {precision}, official fp32", {"precision": precision})
 
 
-def _nondeterministic(facts: Facts) -> Iterator[Hit]:
+def _nondeterministic(facts: Facts) -> Iterator[Diagnostic]:
     step = facts.network.step if facts.network is not None else None
     if step is None or facts.recipe.engine.device == "cpu" or not step.nondeterministic:
         return
     said = ", ".join(f"{n} x {name.removeprefix('aten::')}" for name, n in step.nondeterministic.items())
     listed = ", ".join(sorted({NO_DETERMINISTIC_FORM[name] for name in step.nondeterministic}))
-    yield Hit(
+    yield Diagnostic(
         "note",
-        f"a training step runs {said}, which torch lists as without a deterministic form on CUDA ({listed}): "
-        "two runs of "
-        "one seed differ there",
+        f"a training step runs {said}, which torch lists as without a deterministic form on CUDA ({listed}): two runs "
+        "of one seed differ there",
         dict(step.nondeterministic),
     )
 

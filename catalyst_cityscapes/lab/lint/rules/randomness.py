@@ -3,54 +3,54 @@
 from collections.abc import Iterator
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SAME_SEED, SEEDS_CUSTOM, SEEDS_PSPNET, SEEDS_SEGNEXT
 
 
-def _unseeded(facts: Facts) -> Iterator[Hit]:
+def _unseeded(facts: Facts) -> Iterator[Diagnostic]:
     if facts.randomness is not None and not facts.randomness.seeded:
-        yield Hit(
+        yield Diagnostic(
             "note",
-            "neither the order nor the augmentation is seeded, as in the official code: two runs cannot be "
-            "compared image "
-            "by image",
+            "neither the order nor the augmentation is seeded, as in the official code: two runs cannot be compared "
+            "image by image",
             {"seeded": False},
         )
 
 
-def _replayed(facts: Facts) -> Iterator[Hit]:
+def _replayed(facts: Facts) -> Iterator[Diagnostic]:
     if facts.randomness is not None and facts.randomness.replayed:
-        yield Hit("error", "every image gets the same draws in the second epoch as in the first", {"replayed": True})
+        yield Diagnostic(
+            "error", "every image gets the same draws in the second epoch as in the first", {"replayed": True}
+        )
 
 
-def _shared(facts: Facts) -> Iterator[Hit]:
+def _shared(facts: Facts) -> Iterator[Diagnostic]:
     if facts.randomness is not None and facts.randomness.shared_by_workers:
-        yield Hit(
+        yield Diagnostic(
             "error",
             "two loader workers draw the same numbers: the generator is copied with the data set",
             {"shared": True},
         )
 
 
-def _not_repeatable(facts: Facts) -> Iterator[Hit]:
+def _not_repeatable(facts: Facts) -> Iterator[Diagnostic]:
     if facts.randomness is not None and not facts.randomness.repeatable:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             "the same seed, epoch and image gave other pixels the second time: the augmentation draws from a "
-            "generator that "
-            "the seed does not reach",
+            "generator that the seed does not reach",
             {"repeatable": False},
         )
 
 
-def _nothing_random(facts: Facts) -> Iterator[Hit]:
+def _nothing_random(facts: Facts) -> Iterator[Diagnostic]:
     if facts.randomness is not None and not facts.randomness.varies:
-        yield Hit("error", "every draw of the augmentation is the same", {"varies": False})
+        yield Diagnostic("error", "every draw of the augmentation is the same", {"varies": False})
 
 
-def _not_shuffled(facts: Facts) -> Iterator[Hit]:
+def _not_shuffled(facts: Facts) -> Iterator[Diagnostic]:
     if facts.randomness is not None and not facts.randomness.reshuffled:
-        yield Hit("error", "images come in the same order in every epoch", {"reshuffled": False})
+        yield Diagnostic("error", "images come in the same order in every epoch", {"reshuffled": False})
 
 
 AGAIN = "a known image sent through the recipe's own seeded data set in several places"

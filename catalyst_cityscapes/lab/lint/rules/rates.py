@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG, SMALL_BATCH
 from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, HEADS
@@ -43,7 +43,7 @@ def _ratio(facts: Facts) -> np.ndarray:
     return heads[used] / backbone[used]
 
 
-def _overwritten(facts: Facts) -> Iterator[Hit]:
+def _overwritten(facts: Facts) -> Iterator[Diagnostic]:
     if facts.optimisation is None:
         return
     groups = [g for g in facts.optimisation.groups if math.isfinite(g.defined_lr) and g.defined_lr > 0]
@@ -54,7 +54,7 @@ def _overwritten(facts: Facts) -> Iterator[Hit]:
     used = highest.lr > 0
     measured = float(np.median(highest.lr[used] / np.maximum(lowest.lr[used], 1e-300))) if used.any() else 1.0
     if defined > 1.05 and abs(measured / defined - 1) > 0.05:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"groups '{lowest.name}' and '{highest.name}' are defined {defined:.3g} times apart "
             f"({lowest.defined_lr:.3g}, {highest.defined_lr:.3g}); the schedule makes it {measured:.3g} times",
@@ -62,23 +62,22 @@ def _overwritten(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _head_rate(facts: Facts) -> Iterator[Hit]:
+def _head_rate(facts: Facts) -> Iterator[Diagnostic]:
     ratio, wanted = _ratio(facts), official().head_multiplier
     if ratio.size and abs(np.median(ratio) / wanted - 1) > 0.05:
         heads, backbone = (facts.optimisation.lr(part).max() for part in (HEADS, BACKBONE))
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the heads train at {np.median(ratio):.3g} times the backbone's rate (at most {heads:.3g} and "
-            f"{backbone:.3g}); "
-            f"official {wanted:g} times",
+            f"{backbone:.3g}); official {wanted:g} times",
             {"ratio": float(np.median(ratio)), "heads": float(heads), "backbone": float(backbone)},
         )
 
 
-def _rate_changes(facts: Facts) -> Iterator[Hit]:
+def _rate_changes(facts: Facts) -> Iterator[Diagnostic]:
     ratio = _ratio(facts)
     if ratio.size and np.ptp(ratio) > 0.05 * np.median(ratio):
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the ratio of the heads' to the backbone's rate moves from {ratio[0]:.3g} to {ratio[-1]:.3g} "
             "during training",
@@ -86,19 +85,19 @@ def _rate_changes(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _base_rate(facts: Facts) -> Iterator[Hit]:
+def _base_rate(facts: Facts) -> Iterator[Diagnostic]:
     if facts.optimisation is None or facts.optimisation.optimizer not in ("SGD", "DecoupledSGD"):
         return
     rates = facts.optimisation.lr(BACKBONE)
     if rates.size and abs(rates.max() / official().lr - 1) > 0.05:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the backbone's highest rate is {rates.max():.3g}, official {official().lr:g}",
             {"lr": float(rates.max())},
         )
 
 
-def _per_image(facts: Facts) -> Iterator[Hit]:
+def _per_image(facts: Facts) -> Iterator[Diagnostic]:
     if facts.optimisation is None or facts.exposure is None:
         return
     rates, batch, wanted = facts.optimisation.lr(BACKBONE), facts.exposure.batch, official()
@@ -106,7 +105,7 @@ def _per_image(facts: Facts) -> Iterator[Hit]:
         return
     factor = (rates.max() / batch) / (wanted.lr / wanted.batch)
     if not 1 / 1.6 < factor < 1.6:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"rate {rates.max():.3g} at {batch} images a step is {factor:.2f} times the official rate an image "
             f"({wanted.lr:g} at {wanted.batch})",
@@ -116,72 +115,69 @@ def _per_image(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _constant(facts: Facts) -> Iterator[Hit]:
+def _constant(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size > 1 and _is_constant(curve):
-        yield Hit("error", f"the rate is the same in all {curve.size} steps", {"steps": curve.size})
+        yield Diagnostic("error", f"the rate is the same in all {curve.size} steps", {"steps": curve.size})
 
 
-def _zero(facts: Facts) -> Iterator[Hit]:
+def _zero(facts: Facts) -> Iterator[Diagnostic]:
     if facts.optimisation is None:
         return
     for part in (BACKBONE, HEADS):
         rates = facts.optimisation.lr(part)
         if rates.size and rates.max() == 0:
-            yield Hit("error", f"the rate of the {part} is 0 in all {rates.size} steps", {"part": part})
+            yield Diagnostic("error", f"the rate of the {part} is 0 in all {rates.size} steps", {"part": part})
 
 
-def _warm_up(facts: Facts) -> Iterator[Hit]:
+def _warm_up(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size and curve[0] < 0.95:
         peak = int(np.argmax(curve > 0.999))
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"the first step has {curve[0]:.3g} of the highest rate, reached at step {peak} of {curve.size}; "
-            "the official "
-            "training starts undecayed",
+            f"the first step has {curve[0]:.3g} of the highest rate, reached at step {peak} of {curve.size}; the "
+            "official training starts undecayed",
             {"first": float(curve[0]), "peak": peak, "steps": curve.size},
         )
 
 
-def _end(facts: Facts) -> Iterator[Hit]:
+def _end(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 2 or _is_constant(curve):
         return
     expected = float(_poly(curve.size)[-1])
     if curve[-1] > max(3 * expected, 0.002):
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"the last step still has {curve[-1]:.3g} of the highest rate, official {expected:.2g}: the "
-            "schedule is longer "
-            "than the training, or ends above 0",
+            f"the last step still has {curve[-1]:.3g} of the highest rate, official {expected:.2g}: the schedule is "
+            "longer than the training, or ends above 0",
             {"last": float(curve[-1]), "official": expected},
         )
 
 
-def _flat_end(facts: Facts) -> Iterator[Hit]:
+def _flat_end(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 4 or _is_constant(curve):
         return
     same = np.abs(curve - curve[-1]) <= 1e-9
     flat = int(np.argmax(~same[::-1]))
     if flat >= max(3, 0.002 * curve.size) and curve[-1] > 0:
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"the last {flat} of {curve.size} steps all have {curve[-1]:.3g} of the highest rate: the "
-            "schedule ends before "
-            "the training",
+            f"the last {flat} of {curve.size} steps all have {curve[-1]:.3g} of the highest rate: the schedule ends "
+            "before the training",
             {"steps": flat, "rate": float(curve[-1])},
         )
 
 
-def _idle(facts: Facts) -> Iterator[Hit]:
+def _idle(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 4:
         return
     idle = float((curve < 1e-6).mean())
     if idle > 0.01:
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"the rate is 0 in {idle:.0%} of the {curve.size} steps: nothing is learned there, the schedule "
             "runs too fast",
@@ -189,27 +185,27 @@ def _idle(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _rises(facts: Facts) -> Iterator[Hit]:
+def _rises(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 4 or _is_constant(curve):
         return
     after = curve[int(curve.argmax()) :]
     rises = int((np.diff(after) > 1e-6).sum())
     if rises:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"after its peak the rate rises again in {rises} of {after.size} steps",
             {"rises": rises},
         )
 
 
-def _unlike_poly(facts: Facts) -> Iterator[Hit]:
+def _unlike_poly(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 2 or _is_constant(curve):
         return
     distance = np.abs(curve - _poly(curve.size))
     if distance.mean() > CURVE:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the rate is {distance.mean():.1%} of its highest away from poly {official().power:g} on average, at most "
             f"{distance.max():.1%} (step {int(distance.argmax())} of {curve.size})",
@@ -217,7 +213,7 @@ def _unlike_poly(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _steps_in_epochs(facts: Facts) -> Iterator[Hit]:
+def _steps_in_epochs(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if facts.optimisation is None or curve.size < 8 or _is_constant(curve):
         return
@@ -227,7 +223,7 @@ def _steps_in_epochs(facts: Facts) -> Iterator[Hit]:
     changes = np.abs(np.diff(curve)) > 1e-12
     within = [bool(changes[i]) for i in range(changes.size) if (i + 1) % inside]
     if not any(within):
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the rate changes only between epochs, every {inside} steps; the official schedule changes it every step",
             {"steps_per_epoch": inside},

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
 from catalyst_cityscapes.callbacks.early_stopping import EarlyStopping
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import (
     BATCH_AVERAGE,
     BEST_CHECKPOINT,
@@ -20,7 +20,7 @@ from catalyst_cityscapes.lab.lint.issues import (
     VAL_NOT_TEST,
     VAL_NOT_TEST_TOO,
 )
-from semseg_ref.protocol import meaning
+from semseg_ref.protocol import preset_values
 
 SCORE = "mIoU"
 OFFICIAL_PROTOCOL = "semseg-ss"
@@ -30,28 +30,28 @@ def _checkpoints(facts: Facts) -> list[Checkpoint]:
     return [callback for callback in facts.callbacks.values() if isinstance(callback, Checkpoint)]
 
 
-def _no_checkpoint(facts: Facts) -> Iterator[Hit]:
+def _no_checkpoint(facts: Facts) -> Iterator[Diagnostic]:
     if not _checkpoints(facts) and not facts.refused:
-        yield Hit("error", "no Checkpoint callback: nothing is kept to test", {"checkpoint": False})
+        yield Diagnostic("error", "no Checkpoint callback: nothing is kept to test", {"checkpoint": False})
 
 
-def _not_trained(facts: Facts) -> Iterator[Hit]:
+def _not_trained(facts: Facts) -> Iterator[Diagnostic]:
     for name, what in (("gradient_step", "takes an optimiser step"), ("aux_loss", "computes the loss")):
         kinds = {type(callback).__mro__ for callback in facts.callbacks.values()}
         wanted = {"gradient_step": "IOptimizerCallback", "aux_loss": "ICriterionCallback"}[name]
         if not any(wanted in {kind.__name__ for kind in mro} for mro in kinds) and not facts.refused:
-            yield Hit("error", f"no callback {what} (callbacks.{name})", {"missing": name})
+            yield Diagnostic("error", f"no callback {what} (callbacks.{name})", {"missing": name})
 
 
-def _no_metric(facts: Facts) -> Iterator[Hit]:
+def _no_metric(facts: Facts) -> Iterator[Diagnostic]:
     if not facts.metrics and not facts.refused:
-        yield Hit("note", "no callback reports an mIoU during training", {"metrics": 0})
+        yield Diagnostic("note", "no callback reports an mIoU during training", {"metrics": 0})
 
 
-def _by_other_metric(facts: Facts) -> Iterator[Hit]:
+def _by_other_metric(facts: Facts) -> Iterator[Diagnostic]:
     for checkpoint in _checkpoints(facts):
         if checkpoint.select == "best" and checkpoint.metric != SCORE:
-            yield Hit(
+            yield Diagnostic(
                 "error",
                 f"the tested checkpoint is the best by '{checkpoint.metric}' of loader '{checkpoint.loader}' "
                 f"({'lowest' if checkpoint.minimize else 'highest'}), not by {SCORE}",
@@ -59,10 +59,10 @@ def _by_other_metric(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _best(facts: Facts) -> Iterator[Hit]:
+def _best(facts: Facts) -> Iterator[Diagnostic]:
     for checkpoint in _checkpoints(facts):
         if checkpoint.select == "best":
-            yield Hit(
+            yield Diagnostic(
                 "warning",
                 "the tested checkpoint is the best on the validation images, which are the ones that are scored; the "
                 "official test takes the last",
@@ -70,7 +70,7 @@ def _best(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _direction(facts: Facts) -> Iterator[Hit]:
+def _direction(facts: Facts) -> Iterator[Diagnostic]:
     watching = [*_checkpoints(facts), *(c for c in facts.callbacks.values() if isinstance(c, EarlyStopping))]
     for callback in watching:
         metric = callback.metric
@@ -79,7 +79,7 @@ def _direction(facts: Facts) -> Iterator[Hit]:
         is_loss = "loss" in metric.lower()
         is_score = any(part in metric.lower() for part in ("iou", "acc", "dice"))
         if (is_score and callback.minimize) or (is_loss and not callback.minimize):
-            yield Hit(
+            yield Diagnostic(
                 "error",
                 f"{type(callback).__name__} takes the {'lowest' if callback.minimize else 'highest'} "
                 f"'{metric}' for the best",
@@ -87,32 +87,30 @@ def _direction(facts: Facts) -> Iterator[Hit]:
             )
 
 
-def _never_best(facts: Facts) -> Iterator[Hit]:
+def _never_best(facts: Facts) -> Iterator[Diagnostic]:
     for checkpoint in _checkpoints(facts):
         unvalidated = checkpoint.loader == "valid" and not facts.recipe.validation.every
         if checkpoint.metric is not None and unvalidated:
-            yield Hit(
+            yield Diagnostic(
                 "error" if checkpoint.select == "best" else "warning",
-                f"best.pth is decided by '{checkpoint.metric}' of loader '{checkpoint.loader}', but "
-                "validation.every is 0: "
-                "there will be none",
+                f"best.pth is decided by '{checkpoint.metric}' of loader '{checkpoint.loader}', but validation.every "
+                "is 0: there will be none",
                 {"metric": checkpoint.metric, "every": 0},
             )
 
 
-def _early_stop(facts: Facts) -> Iterator[Hit]:
+def _early_stop(facts: Facts) -> Iterator[Diagnostic]:
     for callback in facts.callbacks.values():
         if isinstance(callback, EarlyStopping):
-            yield Hit(
+            yield Diagnostic(
                 "warning",
-                f"the training stops after {callback.patience} epochs without a better '{callback.metric}', "
-                "in the middle "
-                "of its schedule; the official one runs to the end",
+                f"the training stops after {callback.patience} epochs without a better '{callback.metric}', in the "
+                "middle of its schedule; the official one runs to the end",
                 {"patience": callback.patience, "metric": callback.metric},
             )
 
 
-def _validation(facts: Facts) -> Iterator[Hit]:
+def _validation(facts: Facts) -> Iterator[Diagnostic]:
     validation = facts.recipe.validation
     if not validation.every:
         return
@@ -124,7 +122,7 @@ def _validation(facts: Facts) -> Iterator[Hit]:
         reasons.append(f"takes {validation.images} of {facts.lists.val.lines} images")
     if reasons:
         decides = any(checkpoint.select == "best" for checkpoint in _checkpoints(facts))
-        yield Hit(
+        yield Diagnostic(
             "warning" if decides else "note",
             f"validation {' and '.join(reasons)}: its mIoU is not the test's"
             + (", and it decides which checkpoint is tested" if decides else ""),
@@ -132,81 +130,78 @@ def _validation(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _batch_mean(facts: Facts) -> Iterator[Hit]:
+def _batch_mean(facts: Facts) -> Iterator[Diagnostic]:
     for metric in facts.metrics:
         if abs(metric.as_one - metric.as_two) > 1e-9:
-            yield Hit(
+            yield Diagnostic(
                 "warning",
-                f"'{metric.name}' of the same pixels is {metric.as_one:.3f} in one batch and "
-                f"{metric.as_two:.3f} in two: a "
-                "mean over batches",
+                f"'{metric.name}' of the same pixels is {metric.as_one:.3f} in one batch and {metric.as_two:.3f} in "
+                "two: a mean over batches",
                 {"name": metric.name, "one_batch": metric.as_one, "two_batches": metric.as_two},
                 f"callbacks.{metric.callback}: catalyst_cityscapes.callbacks.MeanIoU, or null; never select by it",
             )
 
 
-def _counts_ignored(facts: Facts) -> Iterator[Hit]:
+def _counts_ignored(facts: Facts) -> Iterator[Diagnostic]:
     for metric in facts.metrics:
         if abs(metric.as_one - metric.with_ignored) > 1e-9:
-            yield Hit(
+            yield Diagnostic(
                 "error",
-                f"'{metric.name}' goes from {metric.as_one:.3f} to {metric.with_ignored:.3f} when only "
-                "ignored pixels are "
-                "predicted otherwise",
+                f"'{metric.name}' goes from {metric.as_one:.3f} to {metric.with_ignored:.3f} when only ignored pixels "
+                "are predicted otherwise",
                 {"name": metric.name, "before": metric.as_one, "after": metric.with_ignored},
                 f"callbacks.{metric.callback}.ignore_index: ${{data.ignore_index}}",
             )
 
 
-def _flip(facts: Facts) -> Iterator[Hit]:
+def _flip(facts: Facts) -> Iterator[Diagnostic]:
     if facts.protocol is not None and not facts.protocol.flip:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             "the test does not average with the mirror image; the official single scale does",
             {"flip": False},
         )
 
 
-def _scales(facts: Facts) -> Iterator[Hit]:
+def _scales(facts: Facts) -> Iterator[Diagnostic]:
     if facts.protocol is None:
         return
-    wanted = tuple(meaning(OFFICIAL_PROTOCOL)["scales"])
+    wanted = tuple(preset_values(OFFICIAL_PROTOCOL)["scales"])
     if facts.protocol.scales != wanted:
         named = facts.protocol.name in ("semseg-ms", "official", "whole")
-        yield Hit(
+        yield Diagnostic(
             "note" if named else "warning",
             f"the test averages {len(facts.protocol.scales)} scales "
-            f"({', '.join(f'{s:g}' for s in facts.protocol.scales)}); "
-            "0.7730 is of scale 1 alone",
+            f"({', '.join(f'{s:g}' for s in facts.protocol.scales)}); 0.7730 is of scale 1 alone",
             {"scales": list(facts.protocol.scales)},
         )
 
 
-def _window(facts: Facts) -> Iterator[Hit]:
+def _window(facts: Facts) -> Iterator[Diagnostic]:
     protocol, crop = facts.protocol, tuple(facts.recipe.data.crop)
     if protocol is not None and protocol.crop != crop:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the test's window is {protocol.crop[0]} x {protocol.crop[1]}, the training crop {crop[0]} x {crop[1]}",
             {"window": list(protocol.crop), "crop": list(crop)},
         )
 
 
-def _stride(facts: Facts) -> Iterator[Hit]:
-    wanted = meaning(OFFICIAL_PROTOCOL)["stride_rate"]
+def _stride(facts: Facts) -> Iterator[Diagnostic]:
+    wanted = preset_values(OFFICIAL_PROTOCOL)["stride_rate"]
     if facts.protocol is not None and abs(facts.protocol.stride_rate - wanted) > 1e-9:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"windows step by {facts.protocol.stride_rate:.3g} of their size, official {wanted:.3g}",
             {"stride_rate": facts.protocol.stride_rate},
         )
 
 
-def _base_size(facts: Facts) -> Iterator[Hit]:
+def _base_size(facts: Facts) -> Iterator[Diagnostic]:
     if facts.protocol is None or facts.lists is None:
         return
     if abs(facts.test_scale - 1) > 0.01:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"at scale 1 the long side of {max(facts.test_size)} pixels is tested at {facts.protocol.base_size} "
             f"({facts.test_scale:.2f} times)",
@@ -215,10 +210,10 @@ def _base_size(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _scorer(facts: Facts) -> Iterator[Hit]:
-    wanted = meaning(OFFICIAL_PROTOCOL)["scorer"]
+def _scorer(facts: Facts) -> Iterator[Diagnostic]:
+    wanted = preset_values(OFFICIAL_PROTOCOL)["scorer"]
     if facts.protocol is not None and facts.protocol.scorer != wanted:
-        yield Hit(
+        yield Diagnostic(
             "note",
             f"mIoU is computed by {facts.protocol.scorer}, which leaves absent classes out; the published "
             f"number by {wanted}",
@@ -226,12 +221,12 @@ def _scorer(facts: Facts) -> Iterator[Hit]:
         )
 
 
-def _expected(facts: Facts) -> Iterator[Hit]:
+def _expected(facts: Facts) -> Iterator[Diagnostic]:
     expected = facts.recipe.expected
     if expected is None or expected.protocol is None or facts.protocol is None:
         return
     if facts.protocol.name != expected.protocol:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"the expected {expected.miou:.4f} is of protocol {expected.protocol}, the recipe tests with "
             f"{facts.protocol.name or 'one without a name'}",

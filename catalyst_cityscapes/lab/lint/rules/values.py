@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from catalyst_cityscapes.lab.lint.facts import Facts
-from catalyst_cityscapes.lab.lint.finding import Hit, Rule
+from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, NORMALISATION
 from catalyst_cityscapes.lab.lint.official import official
 from semseg_ref.transform import MEAN, STD
@@ -46,13 +46,13 @@ def _is_off_scale(facts: Facts) -> bool:
     return bool((ratio < 0.1).any() or (ratio > 10).any())
 
 
-def _range(facts: Facts) -> Iterator[Hit]:
+def _range(facts: Facts) -> Iterator[Diagnostic]:
     found = _statistics(facts)
     if found is None or facts.protocol is None or not _is_off_scale(facts):
         return
     mean, std = found
     tested = _tested_with(facts)
-    yield Hit(
+    yield Diagnostic(
         "error",
         f"values are normalised by mean {_text(mean)}, std {_text(std)} in grey levels, the test by "
         f"{_text(tested[0])}, {_text(tested[1])}, the official recipe by {_text(np.array(MEAN))}, "
@@ -61,7 +61,7 @@ def _range(facts: Facts) -> Iterator[Hit]:
     )
 
 
-def _unlike_test(facts: Facts) -> Iterator[Hit]:
+def _unlike_test(facts: Facts) -> Iterator[Diagnostic]:
     found = _statistics(facts)
     if found is None or facts.protocol is None or _is_off_scale(facts):
         return
@@ -74,7 +74,7 @@ def _unlike_test(facts: Facts) -> Iterator[Hit]:
         yield from _unlike_official(mean, std)
         return
     reverse = np.abs(mean[::-1] - tested[0]).max() <= 1
-    yield Hit(
+    yield Diagnostic(
         "error",
         f"training subtracts {_text(mean)} and divides by {_text(std)}, the test {_text(tested[0])} and "
         f"{_text(tested[1])}{': the same in the order blue, green, red' if reverse else ''}",
@@ -82,11 +82,11 @@ def _unlike_test(facts: Facts) -> Iterator[Hit]:
     )
 
 
-def _unlike_official(mean: np.ndarray, std: np.ndarray) -> Iterator[Hit]:
+def _unlike_official(mean: np.ndarray, std: np.ndarray) -> Iterator[Diagnostic]:
     # Training and test agree, the test having taken the training's: no fault, but other values than published weights.
     if np.abs(mean - MEAN).max() <= 1 and np.abs(std / STD - 1).max() <= 0.02:
         return
-    yield Hit(
+    yield Diagnostic(
         "warning",
         f"training and test subtract {_text(mean)} and divide by {_text(std)}, the official recipe "
         f"{_text(np.array(MEAN))} and {_text(np.array(STD))}, for which ImageNet weights were made",
@@ -94,19 +94,19 @@ def _unlike_official(mean: np.ndarray, std: np.ndarray) -> Iterator[Hit]:
     )
 
 
-def _order(facts: Facts) -> Iterator[Hit]:
+def _order(facts: Facts) -> Iterator[Diagnostic]:
     if facts.colours is None or not np.isfinite(facts.colours.matrix).all():
         return
     if facts.colours.order != (0, 1, 2):
         names = "".join("RGB"[i] for i in facts.colours.order)
-        yield Hit(
+        yield Diagnostic(
             "error",
             f"the network gets its channels as {names}, the test gives it RGB",
             {"order": list(facts.colours.order)},
         )
 
 
-def _mixed(facts: Facts) -> Iterator[Hit]:
+def _mixed(facts: Facts) -> Iterator[Diagnostic]:
     found = _drawn(facts)
     drawn = np.empty((0, 3)) if found is None else found[1]
     shown = facts.colours is not None and np.isfinite(facts.colours.matrix).all()
@@ -115,37 +115,35 @@ def _mixed(facts: Facts) -> Iterator[Hit]:
     )
     spread = float((drawn.max(axis=0) / drawn.min(axis=0)).max()) if len(drawn) > 1 else 1.0
     if spread > 1.02 or mixing > 0.02:
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"contrast differs by a factor of up to {spread:.2f} between draws and channels mix by "
-            f"{mixing:.2f}: a colour "
-            "augmentation that the official recipe has not",
+            f"contrast differs by a factor of up to {spread:.2f} between draws and channels mix by {mixing:.2f}: a "
+            "colour augmentation that the official recipe has not",
             {"contrast": spread, "mixing": mixing},
         )
 
 
-def _input(facts: Facts) -> Iterator[Hit]:
+def _input(facts: Facts) -> Iterator[Diagnostic]:
     samples = facts.samples
     if samples is None:
         return
     mean, std = np.array(samples.mean), np.array(samples.std)
     if np.abs(mean).max() > 2 or std.max() > 3 or std.min() < 0.15:
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"the network's input has mean {_text(mean)} and standard deviation {_text(std)} over "
-            f"{samples.count} samples, "
-            "expected about 0 and 1",
+            f"the network's input has mean {_text(mean)} and standard deviation {_text(std)} over {samples.count} "
+            "samples, expected about 0 and 1",
             {"mean": mean.tolist(), "std": std.tolist(), "samples": samples.count},
         )
 
 
-def _blur(facts: Facts) -> Iterator[Hit]:
+def _blur(facts: Facts) -> Iterator[Diagnostic]:
     if not any(step.draws for step in facts.steps):
         return
     blurs = [step for step in facts.steps if step.spread]
     wanted = official()
     if not blurs:
-        yield Hit(
+        yield Diagnostic(
             "warning",
             f"no step blurs; official: a binomial 5 x 5 kernel (variance {wanted.blur_variance:g}) on half of "
             "the images",
@@ -155,16 +153,15 @@ def _blur(facts: Facts) -> Iterator[Hit]:
         low, high = min(step.spread), max(step.spread)
         fits = abs(low / wanted.blur_variance - 1) < 0.15 and abs(high / wanted.blur_variance - 1) < 0.15
         if not fits or not 0.25 <= step.blurring <= 0.75 or len(blurs) > 1:
-            yield Hit(
+            yield Diagnostic(
                 "warning",
-                f"step '{step.name}' spreads a pixel by a variance of {low:.2f} to {high:.2f} on "
-                f"{step.blurring:.0%} of the "
-                f"draws; official {wanted.blur_variance:g} on {wanted.blurred:.0%}",
+                f"step '{step.name}' spreads a pixel by a variance of {low:.2f} to {high:.2f} on {step.blurring:.0%} "
+                f"of the draws; official {wanted.blur_variance:g} on {wanted.blurred:.0%}",
                 {"step": step.name, "low": low, "high": high, "share": step.blurring},
             )
 
 
-def _steps(facts: Facts) -> Iterator[Hit]:
+def _steps(facts: Facts) -> Iterator[Diagnostic]:
     if not facts.draws:
         return
     node = official().recipe.augmentation
@@ -180,25 +177,26 @@ def _steps(facts: Facts) -> Iterator[Hit]:
         what = f"the official steps in another order: {' > '.join(found)}"
     else:
         what = " > ".join(found)
-    yield Hit("note", f"augmentation: {what}; official: {' > '.join(wanted)}", {"steps": found, "official": wanted})
+    yield Diagnostic(
+        "note", f"augmentation: {what}; official: {' > '.join(wanted)}", {"steps": found, "official": wanted}
+    )
 
 
-def _opencv(facts: Facts) -> Iterator[Hit]:
+def _opencv(facts: Facts) -> Iterator[Diagnostic]:
     major, minor = (int(part) for part in cv2.__version__.split(".")[:2])
     if facts.warp_rounding > 0 or not (4, 5) <= (major, minor) <= (4, 11):
-        yield Hit(
+        yield Diagnostic(
             "warning",
-            f"OpenCV {cv2.__version__} moves a ramp by {facts.warp_rounding:.2f} grey levels where OpenCV 4.5 "
-            "to 4.11 round "
-            "the position and move it by 0: rotated images have other pixels",
+            f"OpenCV {cv2.__version__} moves a ramp by {facts.warp_rounding:.2f} grey levels where OpenCV 4.5 to 4.11 "
+            "round the position and move it by 0: rotated images have other pixels",
             {"version": cv2.__version__, "change": facts.warp_rounding},
         )
 
 
-def _constant(facts: Facts) -> Iterator[Hit]:
+def _constant(facts: Facts) -> Iterator[Diagnostic]:
     lost = sum(not math.isfinite(value) for draw in facts.draws for value in draw.std if draw.visible > 0.05)
     if lost:
-        yield Hit(
+        yield Diagnostic(
             "error", f"{lost} channels of {len(facts.draws)} draws do not show the image at all", {"channels": lost}
         )
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
+from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs.checkpoints import newest_intact, resumable
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
@@ -45,7 +46,7 @@ def batch_files(runner: TrainingRun, step: int) -> list[str]:
     return [f"sample {index}" if files is None else files[index][0] for index in indices]
 
 
-class Watch(PlacedCallback):
+class TrainingMonitor(PlacedCallback):
     """Stops a training whose loss is no number, and warns, once each, of what is likely a mistake.
 
     It changes no number. Losses stay on the device and are looked at every `every` steps, at the end of the epoch, and
@@ -59,6 +60,7 @@ class Watch(PlacedCallback):
         spike_factor: a loss of so many times the median of the last steps is warned of; > 1.
     """
 
+    ROLE = Role("monitor", affects="nothing")
     place = Place.MONITOR
 
     def __init__(self, every: int = 50, on_nan: Literal["stop", "skip"] = "stop", spike_factor: float = 10.0) -> None:
@@ -169,7 +171,7 @@ class Watch(PlacedCallback):
 
     def _stop(self, runner: TrainingRun, step: int, what: str) -> None:
         engine = runner.engine
-        parts = runner.agreement.gather(self._files(runner, step), engine.is_main_process, engine.num_processes)
+        parts = runner.consensus.gather(self._files(runner, step), engine.is_main_process, engine.num_processes)
         good, _ = newest_intact(resumable(runner.logdir / "model")) if engine.is_main_process else (None, [])
         known = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
         raise DivergedError(

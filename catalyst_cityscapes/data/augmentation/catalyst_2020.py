@@ -1,4 +1,4 @@
-"""The augmentation of the earlier Catalyst attempt (0.739 mIoU), each deviation from the reference as one step.
+"""The augmentation of the 2020 Catalyst attempt (0.739 mIoU), each deviation from the reference as one step.
 
 The attempt used albumentations 0.4.x. Its semantics are written here on OpenCV, since later versions of that library
 changed them. Every step is called as `(image, label) -> (image, label)` with image float32 [H, W, 3], RGB 0..255, and

@@ -14,7 +14,7 @@ CLASSES = ("classes", "num_classes")
 _CONSTANT_BORDER = 0  # cv2.BORDER_CONSTANT
 
 
-def check_agreement(recipe: Recipe) -> None:
+def check_consistency(recipe: Recipe) -> None:
     """Compares what the components were told, or take by default, with `data.ignore_index` and `data.classes`.
 
     Raises:

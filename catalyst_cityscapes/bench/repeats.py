@@ -1,4 +1,4 @@
-"""Timing two ways of doing one thing in turns, so that a busy machine disturbs both alike."""
+"""Timing two ways of doing one thing in interleaved repeats, so that a busy machine disturbs both alike."""
 
 import csv
 import platform
@@ -18,7 +18,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of the control arm and of ours, one of each a turn: wall clock, and the process's processor time."""
+    """Seconds of the control arm and of ours, one of each a repeat: wall clock, and the process's processor time."""
 
     control: np.ndarray
     ours: np.ndarray
@@ -26,8 +26,8 @@ class Comparison:
     ours_cpu: np.ndarray
 
     def row(self) -> dict[str, float]:
-        """Medians, the ratio control / ours of the medians with a 95 % interval from resampled turns, and the ratios
-        of the processor times and of the fastest turns."""
+        """Medians, the ratio control / ours of the medians with a 95 % interval from resampled repeats, and the ratios
+        of the processor times and of the fastest repeats."""
         rng = np.random.default_rng(0)
         picks = rng.integers(0, len(self.ours), (RESAMPLES, len(self.ours)))
         ratios = np.median(self.control[picks], axis=1) / np.median(self.ours[picks], axis=1)
@@ -44,12 +44,12 @@ class Comparison:
         return {name: round(float(value), 4) for name, value in values.items()}
 
 
-def in_turns(control: Callable[[], object], ours: Callable[[], object], turns: int) -> Comparison:
-    """Times both, the order changing from turn to turn; the first turn does not count."""
+def interleaved(control: Callable[[], object], ours: Callable[[], object], repeats: int) -> Comparison:
+    """Times both, the order changing from repeat to repeat; the first repeat does not count."""
     seconds: dict[str, list[tuple[float, float]]] = {"control": [], "ours": []}
-    for turn in range(turns + 1):
+    for repeat in range(repeats + 1):
         arms = [("control", control), ("ours", ours)]
-        for name, work in arms if turn % 2 else arms[::-1]:
+        for name, work in arms if repeat % 2 else arms[::-1]:
             seconds[name].append(timed(work))
     columns = [np.array(seconds[name][1:]).T for name in ("control", "ours")]
     return Comparison(columns[0][0], columns[1][0], columns[0][1], columns[1][1])

@@ -22,7 +22,7 @@ from semseg_ref.config import load_cfg_from_cfg_file
 PLUS = re.compile(r"(?<!\d[eE])\+")  # 1e+5 is one number
 
 
-def split_side(text: str, other: str | None = None) -> list[str]:
+def split_operand(text: str, other: str | None = None) -> list[str]:
     """The layers of `A.yml+overlay.yml+key.path=value`, in order.
 
     Args:
@@ -35,14 +35,14 @@ def split_side(text: str, other: str | None = None) -> list[str]:
     if Path(text).exists():
         return [text]
     if text.startswith("+") and other is not None:
-        return [*split_side(other), *split_side(text[1:])]
+        return [*split_operand(other), *split_operand(text[1:])]
     parts = PLUS.split(text)
     if not all(parts):
         raise InputError(f"{text}: an empty layer; expected RECIPE+OVERLAY+KEY=VALUE ..., e.g. toy/pspnet50+swap/batch")
     return parts
 
 
-def side_recipe(parts: Sequence[str], settings: Sequence[str] = (), trusted: Sequence[str] = ()) -> Recipe:
+def operand_recipe(parts: Sequence[str], settings: Sequence[str] = (), trusted: Sequence[str] = ()) -> Recipe:
     """The recipe of a side's layers.
 
     Args:

@@ -1,0 +1,147 @@
+"""Loaders whose processes outlive a signal, can be ended in the middle of an epoch, and read on into the next one."""
+
+import copy
+import signal
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from semseg_ref.sampling import EpochSampler, SampleKey, single_threaded_worker
+
+SECONDS_TO_SAVE = 120
+"""How long loader processes outlive a SIGTERM, where they are told to."""
+
+
+def _outliving_worker(worker_id: int) -> None:
+    # Schedulers send SIGTERM to all processes of a job at once; the training process still needs its batches to come
+    # to the end of its step.
+    single_threaded_worker(worker_id)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_TO_SAVE))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+class Loader(DataLoader):
+    """DataLoader whose processes can be ended in the middle of an epoch."""
+
+    _running: Callable[[], Any] | None = None
+
+    def __iter__(self) -> Any:
+        iterator = super().__iter__()
+        self._running = weakref.ref(iterator)
+        return iterator
+
+    def stop(self) -> None:
+        """Ends the loader processes of an iteration that will not be finished, or that were kept for the next one."""
+        iterator = None if self._running is None else self._running()
+        if iterator is not None and self.num_workers:
+            iterator._shutdown_workers()
+            self._iterator = None  # torch would go on with the ended processes
+
+
+class EpochBatches(Sampler[list[SampleKey]]):
+    """The batches of an epoch from a position on, and of all epochs after it."""
+
+    def __init__(self, sampler: EpochSampler, position: int, epochs: int, batch_size: int, drop_last: bool) -> None:
+        self.sampler, self.position, self.epochs = sampler, position, epochs
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.first = sampler.epoch
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for epoch in range(self.first, self.epochs):
+            # A copy: the loader's own sampler is for those who ask what the present epoch's order is.
+            sampler = copy.copy(self.sampler)
+            sampler.set_epoch(epoch)
+            sampler.start_at(self.position if epoch == self.first else 0)
+            yield from BatchSampler(sampler, self.batch_size, self.drop_last)
+
+
+class LoaderAcrossEpochs(Loader):
+    """A loader that goes on with the next epoch's batches while this one ends.
+
+    Each iteration gives one epoch's batches, the same as a plain loader's, since a sample follows from its position.
+    What was read ahead is kept between iterations; an epoch that was broken off, or another than the next one, starts
+    the reading anew.
+
+    Args:
+        epochs: their number; nothing is read beyond.
+        dataset, batch_size, sampler, drop_last, options: as of torch's DataLoader; the sampler has streams.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, sampler: EpochSampler, drop_last: bool, epochs: int, **options: Any
+    ) -> None:
+        options.pop("persistent_workers", None)
+        super().__init__(dataset, batch_size, sampler=sampler, drop_last=drop_last, **options)
+        self._options, self._epochs = options, epochs
+        self._reader: Loader | None = None
+        self._batches: Iterator[Any] = iter(())
+        self._next: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, position = self.sampler.epoch, self.sampler.position
+        iter(self.sampler)  # draws the order, for those who ask
+        if self._next != (epoch, position):
+            self.stop()
+            batches = EpochBatches(self.sampler, position, self._epochs, self.batch_size, self.drop_last)
+            self._reader = Loader(self.dataset, batch_sampler=batches, **self._options)
+            self._batches = iter(self._reader)
+        self._next = None
+        for _ in range(position // self.batch_size, len(self)):
+            yield next(self._batches)
+        if epoch + 1 < self._epochs:
+            self._next = (epoch + 1, 0)
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends the loader processes, and forgets what they have read."""
+        if self._reader is not None:
+            self._reader.stop()
+        self._reader, self._batches, self._next = None, iter(()), None
+
+
+def build_loader(
+    dataset: Dataset,
+    sampler: Sampler,
+    batch_size: int,
+    workers: int,
+    drop_last: bool,
+    pin_memory: bool | None = None,
+    persistent_workers: bool = False,
+    outlive_sigterm: bool = False,
+    collate: Callable[[list], Any] | None = None,
+    across_epochs: int | None = None,
+) -> Loader:
+    """Loader of a training or a validation.
+
+    As `semseg_ref.sampling.build_loader` makes it, and with what a training that may be stopped needs.
+
+    Args:
+        dataset: usually a `SeededDataset`.
+        sampler: `EpochSampler` (train) or `ShardSampler` (validation).
+        batch_size: samples per process and step.
+        workers: loader processes of this process; 0 loads in the training process.
+        drop_last: the reference drops the last incomplete batch in training and keeps it in validation.
+        pin_memory: None pins when a GPU is visible.
+        persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in
+            the key.
+        outlive_sigterm: loader processes go on for `SECONDS_TO_SAVE` after a SIGTERM; the caller calls `stop`.
+        collate: makes a batch of samples; None is torch's own.
+        across_epochs: number of epochs, for a `LoaderAcrossEpochs`; the sampler is an `EpochSampler` with streams.
+    """
+    more = {} if across_epochs is None else {"epochs": across_epochs}
+    return (Loader if across_epochs is None else LoaderAcrossEpochs)(
+        dataset,
+        **more,
+        collate_fn=collate,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=drop_last,
+        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+        persistent_workers=persistent_workers and workers > 0,
+        worker_init_fn=_outliving_worker if outlive_sigterm else single_threaded_worker,
+    )
