@@ -33,7 +33,8 @@ from catalyst_cityscapes.recipe.loading import load_recipe  # noqa: E402
 from catalyst_cityscapes.toy_city import build_toy_city  # noqa: E402
 from catalyst_cityscapes.train.engine import close_processes  # noqa: E402
 from catalyst_cityscapes.train.runner import SegmentationRunner  # noqa: E402
-from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, console_command, toy_settings  # noqa: E402
+from support.command_line import console_command  # noqa: E402
+from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, toy_settings  # noqa: E402
 
 STEPS_AN_EPOCH = 50
 WARM_UP = 0.25

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from catalyst_cityscapes.toy_city import build_toy_city
+from support.golden.inputs import GOLDEN_THREADS
 from support.runs.toy import remove_checkpoints
 
 pytest_plugins = ["support.surroundings", "support.weight_files"]
@@ -32,16 +34,40 @@ def toy_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_toy_city(tmp_path_factory.mktemp("data") / "toy_city", train=5, val=3, test=1, height=64, width=96)
 
 
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread in torch and OpenCV, for the claims about bits; also in child processes."""
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Threads of torch, which sums by thread, so that more of them move the last bits; OpenCV gets one."""
     threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     cv2.setNumThreads(0)
-    yield
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(cv_threads)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", str(number))
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv_threads)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread in torch and OpenCV, for the claims about bits; also in child processes."""
+    with _threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_thread_module() -> Iterator[None]:
+    """The same for a module whose fixtures train."""
+    with _threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def golden_threads() -> Iterator[None]:
+    """As many threads as the golden files are compared with."""
+    with _threads(GOLDEN_THREADS):
+        yield
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import torch
 
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
-from support.runs.toy import SMALL, catalyst_dl, toy_recipe, toy_settings, train_catalyst, train_control
+from support.command_line import catalyst_dl
+from support.runs.toy import SMALL, toy_recipe, toy_settings, train_catalyst, train_control
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ from catalyst_cityscapes.bench.step import Resident, Size, matrix_rate, step_flo
 from catalyst_cityscapes.bench.table import print_rows
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.loop import train_epoch
-from support.runs.toy import catalyst_dl
+from support.command_line import catalyst_dl
 
 
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:

@@ -14,7 +14,6 @@ from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from support.component_settings import COMPONENTS, ComponentSetting
-from support.golden.inputs import single_thread
 from support.places import PROJECT, TESTS
 from support.runs.toy import SMALL_PACKAGE, assert_same_checkpoints, remove_checkpoints, toy_settings, train_catalyst
 
@@ -29,7 +28,7 @@ HEADINGS = [
 ]
 PLAIN = (type(None), bool, int, float, str, torch.Tensor)
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 # A row without settings of its own trains the real network.
 every_component = pytest.mark.parametrize(
     "row",

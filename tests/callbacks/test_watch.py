@@ -14,12 +14,12 @@ from semseg_ref.base.iteration_log import read_iteration_log
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.dataset import SemData
 from semseg_ref.sampling import EpochSampler
-from support.golden.inputs import single_thread
+from support.command_line import catalyst_dl
 from support.networks.small import SmallNetwork
 from support.runs.crashes import assert_one_line
-from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, assert_same_checkpoints, catalyst_dl, toy_settings
+from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, assert_same_checkpoints, toy_settings
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 DIVERGED = 3
 # Two steps of two images an epoch; the toy city lacks classes.
 SETTINGS = (*SMALL, "experiment.epochs=3", "callbacks.mean_iou=null")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from semseg_ref import tester, train
+from support.command_line import catalyst_dl
 from support.malformed.place import (
     DATA_FAULTS,
     PROGRAMS,
@@ -20,7 +21,7 @@ from support.malformed.place import (
     tree,
 )
 from support.networks.small import SmallLogits, SmallNetwork
-from support.runs.toy import catalyst_dl, toy_settings
+from support.runs.toy import toy_settings
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,10 @@ from click.testing import Result
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.files import file_sha256
 from semseg_ref.metric import areas_from_matrix, scores_from_areas
-from support.command_line import dl
+from support.command_line import child_environment, console_command, dl
 from support.component_settings import SWAPS_AND_THE_CONTROL_ARM
 from support.places import PROJECT
-from support.runs.toy import (
-    SMALL,
-    SMALL_PACKAGE,
-    child_environment,
-    console_command,
-    remove_checkpoints,
-    toy_recipe,
-    toy_settings,
-)
+from support.runs.toy import SMALL, SMALL_PACKAGE, remove_checkpoints, toy_recipe, toy_settings
 
 OFFICIAL = PROJECT / "tool" / "official" / "cityscapes"
 # One window over a whole image of the toy city.

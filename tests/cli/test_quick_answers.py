@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from catalyst_cityscapes import __version__
 from catalyst_cityscapes.cli import COMMANDS, COMPLETION, main
 from catalyst_cityscapes.recipe.places import CONFIGS
+from support.command_line import console_command, dl
 from support.places import PROJECT
 
 PROBE = """
@@ -67,7 +67,7 @@ def test_the_list_of_commands_says_what_their_help_begins_with():
         command = main.get_command(click.Context(main), name)
         assert command.name == name
         assert command.help.startswith(said)
-    shown = CliRunner().invoke(main, ["--help"]).output
+    shown = dl("--help").output
     assert all(f"  {name} " in shown and said in shown for name, said in COMMANDS.items())
 
 
@@ -137,7 +137,7 @@ def test_the_version_is_known_where_nothing_is_installed(tmp_path):
     root = str(PROJECT)
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": root}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == __version__
-    assert CliRunner().invoke(main, ["--version"]).output == f"catalyst-dl, version {__version__}\n"
+    assert dl("--version").output == f"catalyst-dl, version {__version__}\n"
 
 
 # -- completion in the shell ---------------------------------------------------------------------------------------
@@ -145,8 +145,8 @@ def proposed(line: str, folder: Path, shell: str = "bash") -> list[str]:
     """What the program proposes for the last word of `catalyst-dl LINE`; `file` stands for the shell's own files."""
     words = f"catalyst-dl {line}"
     asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(f"{words}|".split()) - 1), COMPLETION: f"{shell}_complete"}
-    command = str(Path(sys.executable).with_name("catalyst-dl"))
-    done = subprocess.run([command], cwd=folder, env=os.environ | asked, capture_output=True, text=True, check=True)
+    command = [console_command()]
+    done = subprocess.run(command, cwd=folder, env=os.environ | asked, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     if shell == "zsh":  # three lines a proposal: type, value, help
         lines = done.stdout.splitlines()
@@ -185,9 +185,8 @@ def test_zsh_completes_too_and_both_shells_get_their_script(tmp_path):
     assert proposed("run --config swap/earlier", tmp_path, "zsh") == ["swap/catalyst_2020"]
     assert proposed("report exp/", tmp_path, "zsh") == ["file"]
     for shell, line in (("bash", "complete -o nosort -F _catalyst_dl_completion catalyst-dl"), ("zsh", "compdef")):
-        command = str(Path(sys.executable).with_name("catalyst-dl"))
         asked = os.environ | {COMPLETION: f"{shell}_source"}
-        assert line in subprocess.run([command], env=asked, capture_output=True, text=True, check=True).stdout
+        assert line in subprocess.run([console_command()], env=asked, capture_output=True, text=True, check=True).stdout
 
 
 def test_completion_imports_nothing_but_click(tmp_path):

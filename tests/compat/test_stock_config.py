@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from support.runs.toy import catalyst_dl
+from support.command_line import catalyst_dl
 from support.stock import STOCK
 
 EPOCHS = 3

@@ -25,9 +25,9 @@ from semseg_ref.transform import (
     train_transform,
 )
 from support.augmentation_cases import MEAN, build, equal, seeded
+from support.command_line import child_environment
 from support.golden.inputs import rec_image, rec_label
 from support.places import PROJECT
-from support.runs.toy import child_environment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,9 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.evaluation import official
 from catalyst_cityscapes.evaluation.comparison import TOLERANCE, compare, count_image, to_json
 from catalyst_cityscapes.evaluation.label_ids import label_table, to_label_ids
@@ -15,17 +13,8 @@ from catalyst_cityscapes.evaluation.official import MODULE, official_module, run
 from catalyst_cityscapes.evaluation.predictions import find_ground_truth, frame_of, match_predictions
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import DataError, InputError
-from support.cities.scoring import (
-    SIZE,
-    catalyst_dl,
-    copy_city,
-    image_name,
-    labels_of,
-    random_predictions,
-    read,
-    spoil_labels,
-    write,
-)
+from support.cities.scoring import SIZE, copy_city, image_name, labels_of, random_predictions, read, spoil_labels, write
+from support.command_line import catalyst_dl, dl
 
 PACKAGE = "cityscapesscripts"
 IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
@@ -207,7 +196,7 @@ def test_what_the_script_refuses_is_one_line(city, predicted, tmp_path):
 
 # -- the command ---------------------------------------------------------------------------------------------------
 def test_evaluate_prints_and_writes_both_scores(city, predicted):
-    result = CliRunner().invoke(main, ["evaluate", "--predictions", str(predicted), "--root", str(city)])
+    result = dl("evaluate", "--predictions", predicted, "--root", city)
     assert result.exit_code == 0, result.output
     content = json.loads((predicted / "official" / "official.json").read_text())
     assert content["images"] == content["frames"] == 4

@@ -11,7 +11,8 @@ from PIL import Image
 from catalyst_cityscapes.evaluation.label_ids import label_table, to_label_ids
 from catalyst_cityscapes.evaluation.submission import TEST_IMAGES, expected_submission
 from catalyst_cityscapes.toy_city import build_toy_city
-from support.cities.scoring import SIZE, catalyst_dl, image_name, labels_of, write
+from support.cities.scoring import SIZE, image_name, labels_of, write
+from support.command_line import catalyst_dl
 
 IMAGES = 3
 

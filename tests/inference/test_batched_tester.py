@@ -26,10 +26,11 @@ from semseg_ref import tester
 from semseg_ref.base.errors import CheckpointError, DataError, OptionError
 from semseg_ref.evaluation import evaluate_folder, write_score
 from semseg_ref.protocol import Protocol, whole
+from support.command_line import catalyst_dl
 from support.golden.inputs import rec_image
 from support.golden.tolerances import grey_levels
 from support.networks.context import COLORS, PROTOCOL, ContextNet, write_city
-from support.runs.toy import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe
+from support.runs.toy import SMALL, SMALL_PACKAGE, toy_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,8 @@ from catalyst_cityscapes.lab import execution
 from catalyst_cityscapes.lab import run as lab_run
 from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.plan.plan import run_folder, write_plan
-from support.runs.labs import BASE, MadeUpChild, ab_words, dl, lab_plan, write_run
+from support.command_line import dl
+from support.runs.labs import BASE, MadeUpChild, ab_words, lab_plan, write_run
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.results import read_results
 from catalyst_cityscapes.launch.children import Child
 from semseg_ref.base.iteration_log import read_iteration_log
-from support.golden.inputs import single_thread
-from support.runs.labs import ARMS, ForkedChild, ab_words, dl, fork, lab_plan, wait_for
-from support.runs.toy import child_environment, console_command, remove_checkpoints
+from support.command_line import child_environment, console_command, dl
+from support.runs.labs import ARMS, ForkedChild, ab_words, fork, lab_plan, wait_for
+from support.runs.toy import remove_checkpoints
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 forks = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used CUDA cannot be forked")
 
 

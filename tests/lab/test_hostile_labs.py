@@ -16,11 +16,12 @@ from catalyst_cityscapes.lab.plan.plan import read_plan, write_plan
 from catalyst_cityscapes.lab.results import read_results
 from semseg_ref.evaluation import evaluation_from_matrices, write_score
 from semseg_ref.protocol import Protocol
+from support.command_line import dl
 from support.faults.hostile_files import png
 from support.faults.recipe_mutations import KEYS, VALUES, places, refused_in_one_line
 from support.malformed.labs import LADDER, entries, furnish_labs
 from support.malformed.place import files_of, tree
-from support.runs.labs import ARMS, BASE, MadeUpChild, dl, lab_plan, lab_settings
+from support.runs.labs import ARMS, BASE, MadeUpChild, lab_plan, lab_settings
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{7*7}}$\\frac$[/red]\x1b[31m\u202e"
 

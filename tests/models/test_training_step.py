@@ -24,10 +24,11 @@ from catalyst_cityscapes.train.runner import SegmentationRunner
 from semseg_ref.base.errors import OptionError
 from semseg_ref.model import PSPNet
 from semseg_ref.model.pspnet import PyramidPooling, resize_bilinear
+from support.command_line import catalyst_dl
 from support.golden.rounding import spread
 from support.golden.tolerances import DRAWS, Tolerances
 from support.networks.small import SmallNetwork
-from support.runs.toy import SMALL, assert_same, catalyst_dl, toy_recipe, train_catalyst
+from support.runs.toy import SMALL, assert_same, toy_recipe, train_catalyst
 
 INPUT = (2, 3, 33, 33)
 

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.prepare import files, prepare
 from catalyst_cityscapes.prepare.label_image import encode_png
 from semseg_ref.base.errors import DataError, InputError
 from semseg_ref.dataset import SemData, make_dataset
 from support.cities.prepared import COUNTS, build_unprepared, contents, snapshot
+from support.command_line import dl
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def labels_of(root: Path) -> dict[str, np.ndarray]:
 
 def refused(*arguments: object) -> str:
     """The one line that the command ends with."""
-    result = CliRunner().invoke(main, ["prepare", *map(str, arguments)])
+    result = dl("prepare", *arguments)
     assert result.exit_code == 2, result.output
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("catalyst-dl: error: ")
@@ -170,7 +169,7 @@ def test_a_half_written_label_is_made_anew(prepared):
     label = first(prepared, "gtFine/train/*/*_labelTrainIds.png")
     label.write_bytes(label.read_bytes()[:100])
     (prepared / "prepared.json").unlink()
-    result = CliRunner().invoke(main, ["prepare", "cityscapes", str(prepared), "--allow-partial"])
+    result = dl("prepare", "cityscapes", prepared, "--allow-partial")
     assert result.exit_code == 0, result.output
     assert f"note: {label.relative_to(prepared)} was damaged, made anew" in result.stdout
     assert "labels: 7 kept, 1 repaired" in result.stdout
@@ -280,7 +279,7 @@ def test_truncated_image(city):
 
 def test_check_is_content_and_writes_nothing(prepared):
     before = snapshot(prepared)
-    result = CliRunner().invoke(main, ["prepare", "cityscapes", str(prepared), "--check"])
+    result = dl("prepare", "cityscapes", prepared, "--check")
     assert result.exit_code == 0, result.output
     assert "everything as in" in result.stdout
     assert snapshot(prepared) == before
@@ -297,7 +296,7 @@ def test_check_names_what_is_wrong(prepared):
     image = first(prepared, "leftImg8bit/val/*/*.png")
     image.write_bytes(image.read_bytes() + b"\0")
     before = snapshot(prepared)
-    result = CliRunner().invoke(main, ["prepare", "cityscapes", str(prepared), "--check", "--workers", "1"])
+    result = dl("prepare", "cityscapes", prepared, "--check", "--workers", 1)
     assert result.exit_code == 2
     assert "6 problems" in result.stderr
     for wanted in (
@@ -352,7 +351,7 @@ def test_another_id_space_stops_training(prepared, tmp_path, arm):
     command = ["run", "--config", "toy/pspnet50", *arm]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
-    result = CliRunner().invoke(main, command)
+    result = dl(*command)
     assert result.exit_code == 2, result.output
     assert "prepared.json: the labels are 'labelIds', training and scoring expect 'trainIds'" in result.stderr
     assert not (tmp_path / "run").exists()

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.prepare import DATASETS, check_folder, prepare
 from semseg_ref.base.errors import DataError, InputError
 from semseg_ref.base.parallel import silent
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.dataset import SemData, make_dataset, read_label
+from support.command_line import dl
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> None:
@@ -208,11 +207,11 @@ def test_label_without_image(tmp_path):
 
 def test_counts_and_the_command(tmp_path):
     source, to = camvid(tmp_path / "source"), tmp_path / "to"
-    command = ["prepare", "camvid", str(source), "--to", str(to)]
-    result = CliRunner().invoke(main, command)
+    command = ["prepare", "camvid", source, "--to", to]
+    result = dl(*command)
     assert result.exit_code == 2
     assert "train 2 (expected 367), val 1 (expected 101), test 1 (expected 233)" in result.stderr
-    result = CliRunner().invoke(main, [*command, "--allow-partial"])
+    result = dl(*command, "--allow-partial")
     assert result.exit_code == 0, result.output
     assert "4 labels, trainIds 0..10, 255 ignored" in result.stdout
     assert json.loads((to / "prepared.json").read_text())["names"] == "camvid_names.txt"

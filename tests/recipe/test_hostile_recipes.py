@@ -11,8 +11,8 @@ from catalyst_cityscapes.recipe.loading import load_recipe, read_yaml
 from catalyst_cityscapes.recipe.nodes.allow_list import ALLOWED, REFUSED, REINSTATED, is_allowed
 from catalyst_cityscapes.recipe.nodes.targets import build, resolve_target
 from semseg_ref.base.errors import InputError
+from support.command_line import catalyst_dl
 from support.faults.hostile_files import doubling, laughs
-from support.runs.toy import catalyst_dl
 from support.stock import STOCK
 
 # What each would do with the sentinel's path, if it were built.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from catalyst_cityscapes.evaluation.score_run import predict_test_split, score_checkpoint
@@ -19,23 +18,16 @@ from catalyst_cityscapes.runs.folder import to_yaml
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.protocol import MULTI_SCALES, Protocol, named_protocol, official, semseg_ms, semseg_ss, whole
-from support.cities.scoring import SIZE, catalyst_dl
+from support.cities.scoring import SIZE
+from support.command_line import catalyst_dl
 from support.runs.tiny import VAL_IMAGES, recipe_of, train
+
+pytestmark = pytest.mark.usefixtures("one_thread", "workdir")
 
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory):
     return build_toy_city(tmp_path_factory.mktemp("city") / "city", 4, VAL_IMAGES, 2, *SIZE)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(tmp_path, monkeypatch):
-    """The claims are about bits; each test has its own working folder."""
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # -- names ---------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from catalyst_cityscapes.recipe.loading import MAX_BASE_DEPTH, MAX_LAYERS, load_
 from catalyst_cityscapes.recipe.places import CONFIGS, PARTS, shipped_configs, shipped_parts
 from catalyst_cityscapes.runs.folder import to_yaml
 from semseg_ref.base.errors import InputError
+from support.command_line import catalyst_dl
 from support.component_settings import NO_RECIPES
 from support.places import PROJECT
-from support.runs.toy import catalyst_dl
 
 RECIPES = [name for name in shipped_configs() if Path(name).parent.name not in NO_RECIPES]
 DATASETS, MODELS, SCHEDULES = (

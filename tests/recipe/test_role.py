@@ -17,9 +17,9 @@ from catalyst_cityscapes.recipe.role import EFFECTS, PARTS, Role, role_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from semseg_ref.base.errors import CheckpointError, InputError, OptionError
-from support.command_line import dl
+from support.command_line import catalyst_dl, dl
 from support.runs.crashes import CrashError, assert_one_line, crash_at_call, snapshot, train
-from support.runs.toy import TRAINING_STATE, assert_same_checkpoints, catalyst_dl, toy_settings
+from support.runs.toy import TRAINING_STATE, assert_same_checkpoints, toy_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BASE = "toy/pspnet50"

@@ -9,7 +9,7 @@ import yaml
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import ALLOWED, build, is_allowed, resolve_target
 from semseg_ref.base.errors import InputError
-from support.runs.toy import catalyst_dl
+from support.command_line import catalyst_dl
 
 # Names that exist and are callable: each is reached through what stands before it.
 REACHABLE = [

@@ -9,7 +9,8 @@ from catalyst_cityscapes.lab.measure.network import measure_network
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build, locate, resolve_target
 from semseg_ref.base.errors import InputError
-from support.runs.toy import catalyst_dl, toy_settings
+from support.command_line import catalyst_dl
+from support.runs.toy import toy_settings
 
 NETWORK = """
 from torch import nn

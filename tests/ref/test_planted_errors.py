@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from semseg_ref import tester
-from support.golden.inputs import MEAN, STD, golden_threads, load_golden
+from support.golden.inputs import MEAN, STD, load_golden
 from support.golden.runs import forward, network_of_the_tester, probabilities, training_step
 from support.golden.tolerances import planted, tolerances
 
-pytestmark = pytest.mark.golden
-one_thread = pytest.fixture(golden_threads, scope="module", autouse=True)
+pytestmark = [pytest.mark.golden, pytest.mark.usefixtures("golden_threads")]
 FACTOR = 3
 
 

@@ -14,14 +14,14 @@ from semseg_ref import tester
 from semseg_ref.base.errors import CheckpointError, DataError, OptionError
 from semseg_ref.catalog import load_colors
 from semseg_ref.protocol import Protocol
-from support.golden.inputs import MEAN, STD, fill_weights, golden_threads, load_golden, rec_image, sha256
+from support.golden.inputs import MEAN, STD, fill_weights, load_golden, rec_image, sha256
 from support.golden.rounding import spread
 from support.golden.runs import golden_image, images_of, network_of_the_tester, probabilities, protocol_of
 from support.golden.tolerances import DRAWS, Tolerances, one_pixel, tolerances
 
 CASES = ["landscape_ss", "portrait_ms", "small_padded", "three_images", "zoom1"]
 
-one_thread = pytest.fixture(golden_threads, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("golden_threads")
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from support.golden.derive_spreads import as_entry
-from support.golden.inputs import golden_threads, load_golden
+from support.golden.inputs import load_golden
 from support.golden.rounding import UNIT_ROUNDOFF, Float32Rounding, spread
 from support.golden.runs import QUANTITIES
 from support.golden.tolerances import DRAWS, check, share, tolerances
 
-one_thread = pytest.fixture(golden_threads, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("golden_threads")
 TRAININGS = ("forward_train_pspnet50_z1", "forward_train_pspnet50_z8")
 TRAJECTORIES = ("trajectory_pspnet50_z8", "trajectory_pspnet50_z8_wd")
 # One run is off the truth by half of what two may be apart.

@@ -11,13 +11,13 @@ import torch
 from semseg_ref.config import CfgNode
 from semseg_ref.loop import train_epoch
 from semseg_ref.optimizer import sgd
-from support.golden.inputs import golden_threads, load_golden, needs_the_goldens_machine, sha256
+from support.golden.inputs import load_golden, needs_the_goldens_machine, sha256
 from support.golden.rounding import UNIT_ROUNDOFF
 from support.golden.runs import batch, probes, run_trajectory, run_validation, spy_on_rates, validation_labels
 from support.golden.tolerances import check, one_pixel, running_statistics, tolerances
 from support.networks.small import SmallNetwork
 
-one_thread = pytest.fixture(golden_threads, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("golden_threads")
 WELL_CONDITIONED = ("pspnet50_z8", "pspnet50_z8_wd")
 RUNS = (*WELL_CONDITIONED, "pspnet50_z8_lr01_illconditioned")
 

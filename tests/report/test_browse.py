@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.report.drawing import font, overlay
 from catalyst_cityscapes.report.figure import elide
@@ -16,6 +14,7 @@ from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.catalog import load_colors
 from semseg_ref.dataset import read_image, read_label
 from semseg_ref.transform import MEAN, STD
+from support.command_line import dl
 from support.runs.finished import toy_recipe
 
 
@@ -38,7 +37,7 @@ def arguments(root, *more):
 
 
 def browse(root, *more):
-    return CliRunner().invoke(main, arguments(root, *more))
+    return dl(*arguments(root, *more))
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
@@ -151,7 +150,7 @@ def test_bad_input_is_one_line(root, more, message):
 
 
 def test_without_a_recipe():
-    result = CliRunner().invoke(main, ["browse"])
+    result = dl("browse")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert "no recipe" in result.stderr
 

@@ -6,11 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
 from catalyst_cityscapes.report.media import VideoReader, VideoWriter
 from semseg_ref.base.errors import CheckpointError, DataError, OptionError
@@ -19,6 +17,7 @@ from semseg_ref.dataset import make_dataset, read_image, read_label
 from semseg_ref.evaluation import output_names
 from semseg_ref.protocol import semseg_ms
 from semseg_ref.tester import test_images as predict_images
+from support.command_line import dl
 from support.runs.finished import toy_recipe, write_logs
 
 FRAMES = 5
@@ -62,7 +61,7 @@ def demo(root, recipe, monkeypatch):
     monkeypatch.setattr("catalyst_cityscapes.evaluation.score_run.build_for_test", lambda *_: (tiny_network(), 3))
 
     def run(*words):
-        return CliRunner().invoke(main, ["demo", "--run", str(root / "run"), *map(str, words)])
+        return dl("demo", "--run", root / "run", *words)
 
     return run
 
@@ -183,7 +182,7 @@ def test_names_that_clash(demo, pairs, tmp_path):
 
 def test_words_that_do_not_fit(tmp_path):
     def message(*words):
-        result = CliRunner().invoke(main, ["demo", *words])
+        result = dl("demo", *words)
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
         return result.stderr
 

@@ -8,15 +8,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 from markupsafe import Markup
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.report.charts import Series, binned, heat_map, line_chart, short
 from catalyst_cityscapes.report.frames import ranked_frames
 from catalyst_cityscapes.report.page import heat_picture, largest_confusions
 from catalyst_cityscapes.report.run_record import epoch_series, read_run
 from semseg_ref.catalog import load_colors
+from support.command_line import dl
 from support.runs.finished import toy_recipe, write_logs, write_test
 
 ATTACK = "<script>document.title='pwned'</script><img src=x onerror=alert(1)>"
@@ -74,7 +73,7 @@ def run_folder(finished, tmp_path):
 
 
 def report(folder, *more):
-    result = CliRunner().invoke(main, ["report", str(folder), *map(str, more)])
+    result = dl("report", folder, *more)
     assert result.exit_code == 0, result.output
     return (folder / "report.html").read_text(encoding="utf-8") if not more else result.output
 
@@ -359,7 +358,7 @@ def test_confusions():
     ],
 )
 def test_bad_input_is_one_line(finished, words, message):
-    result = CliRunner().invoke(main, ["report", *(word.format(run=finished) for word in words)])
+    result = dl("report", *(word.format(run=finished) for word in words))
     assert result.exit_code == 2
     assert message.format(run=finished) in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -5,11 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from catalyst_cityscapes.cli import main
 from support.chromium import FLAGS, chromium_page, find_chromium
+from support.command_line import dl
 from support.runs.finished import toy_recipe, write_logs, write_test
 
 pytestmark = pytest.mark.skipif(
@@ -25,7 +24,7 @@ def folder(tmp_path_factory):
     recipe = toy_recipe(root, val=6, settings=("expected.mIoU=0.5", "expected.tolerance=0.01", "expected.source=x"))
     write_logs(root / "run", recipe)
     write_test(root / "run", recipe, experiment=ATTACK)
-    result = CliRunner().invoke(main, ["report", str(root / "run")])
+    result = dl("report", root / "run")
     assert result.exit_code == 0, result.output
     return root / "run"
 

@@ -18,8 +18,8 @@ from catalyst_cityscapes.recipe.nodes.renamed import RENAMED, current_name, with
 from catalyst_cityscapes.recipe.nodes.targets import resolve_target
 from catalyst_cityscapes.recipe.places import RENAMED_CONFIGS, shipped_configs
 from semseg_ref.base.checkpoints.reading import read_checkpoint
+from support.command_line import catalyst_dl
 from support.places import GOLDENS
-from support.runs.toy import catalyst_dl
 
 OLD_RUN = GOLDENS / "run_before_moves"
 OLD_NAMES = ("catalyst_cityscapes.optimization.DecoupledSGD", "catalyst_cityscapes.optimization.no_bias_decay_groups")

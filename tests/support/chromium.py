@@ -1,7 +1,4 @@
-"""A headless Chromium, driven over DevTools' own pipe: opens a file, asks it questions, takes pictures.
-
-Import as `from chromium import ...` (pytest puts `tests/` on the path).
-"""
+"""A headless Chromium, driven over DevTools' own pipe: opens a file, asks it questions, takes pictures."""
 
 import base64
 import json

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor, nn
 
-from catalyst_cityscapes.cli import main
 from semseg_ref.model import PSANet, PSPNet, resnet50
+from support.command_line import dl
 
 RECIPE = "cityscapes/pspnet50"
 
@@ -62,8 +61,7 @@ def catalyst_2020(state: dict[str, Tensor]) -> dict:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, ["weights", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    result = dl("weights", *arguments)
     return result.exit_code, result.stdout, result.stderr
 
 

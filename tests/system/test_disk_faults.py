@@ -18,12 +18,11 @@ from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError, StorageError
 from semseg_ref.base.iteration_log import read_iteration_log
-from support.golden.inputs import single_thread
 from support.networks.small import SmallNetwork
 from support.runs.crashes import assert_one_line, snapshot, train
 from support.runs.toy import assert_same, assert_same_runs
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 NOT_WRITTEN = 74
 
 

@@ -193,5 +193,5 @@ def test_the_page_names_every_part_and_its_limit():
     limits = dict(re.findall(r'"(\w+)": (\d+)', script.split("SHORTEST")[0]))
     assert list(limits) == PARTS
     for part, limit in limits.items():
-        assert f"| {part} | {limit} |" in page
+        assert f"- **{part}** (at most {limit} s)" in page
         assert (BENCHMARKS / "gpu" / f"{part}.py").is_file()

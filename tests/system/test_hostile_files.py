@@ -18,9 +18,9 @@ from semseg_ref.base.image_format import read_format
 from semseg_ref.base.safe.image_header import MAX_PIXELS, declared_size
 from semseg_ref.dataset import check_list, make_dataset, read_image, read_label
 from semseg_ref.evaluation import output_name
+from support.command_line import catalyst_dl
 from support.faults.hostile_files import HUGE, bmp, jpeg, npz_header, png, write_zip
 from support.runs.finished import toy_recipe, write_logs, write_test
-from support.runs.toy import catalyst_dl
 
 ESCAPES = ("\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\b", "\u202e", "\x00", "\x7f")
 NAME = "berlin_000000_000019_leftImg8bit.png"

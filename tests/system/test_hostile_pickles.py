@@ -16,9 +16,10 @@ from semseg_ref.base.checkpoints.reading import read_checkpoint
 from semseg_ref.base.errors import CheckpointError, DataError
 from semseg_ref.base.safe.npz import read_arrays
 from semseg_ref.base.safe.torch_load import FORCED, LIFTED, no_pickled_code
+from support.command_line import catalyst_dl
 from support.faults.hostile_files import Payload, npz_header, write_zip
 from support.places import PROJECT
-from support.runs.toy import SMALL, SMALL_PACKAGE, catalyst_dl, toy_settings
+from support.runs.toy import SMALL, SMALL_PACKAGE, toy_settings
 
 PLACES = {
     "the whole": lambda payload: payload,

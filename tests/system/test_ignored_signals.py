@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import dl
 from support.places import PROJECT
-from support.runs.labs import dl
 
 TOOL = PROJECT / "tool"
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)

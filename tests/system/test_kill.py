@@ -11,13 +11,12 @@ import psutil
 import pytest
 
 from catalyst_cityscapes.runs.checkpoints import resumable
-from support.golden.inputs import single_thread
+from support.command_line import child_environment, console_command
 from support.places import PROJECT
 from support.runs.crashes import PREEMPTED, SETTINGS, STEPS, assert_one_line, train
-from support.runs.toy import CONFIG, SMALL_PACKAGE, child_environment, console_command, toy_settings
+from support.runs.toy import CONFIG, SMALL_PACKAGE, toy_settings
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("one_thread_module"), pytest.mark.slow]
 SCRIPT = PROJECT / "benchmarks" / "kill_thirty.py"
 
 
@@ -53,7 +52,7 @@ def running(family: list[psutil.Process]) -> list[psutil.Process]:
 
 def test_a_signal_to_all_processes_of_a_job(toy_city, workdir):
     """Schedulers also send it to the loader processes; the training process still gets its batches."""
-    settings = (*SETTINGS, *STEPS, "sampling.workers=2", "experiment.epochs=40", "experiment.logdir=run")
+    settings = (*SETTINGS, *STEPS, "sampling.workers=2", "experiment.epochs=20", "experiment.logdir=run")
     process = start(toy_city, *settings)
     family = family_at_work(process)
     os.killpg(process.pid, signal.SIGTERM)
@@ -62,8 +61,8 @@ def test_a_signal_to_all_processes_of_a_job(toy_city, workdir):
     assert_one_line(errors, "stopped by SIGTERM", "--resume auto")
     assert not running(family)
     assert resumable(Path("run/model"))
-    assert train(toy_city, "--resume", "auto", settings=("experiment.epochs=40",)) == 0
-    assert train(toy_city, settings=("experiment.epochs=40", "experiment.logdir=whole")) == 0
+    assert train(toy_city, "--resume", "auto", settings=("experiment.epochs=20",)) == 0
+    assert train(toy_city, settings=("experiment.epochs=20", "experiment.logdir=whole")) == 0
     for name in ("last", "best"):
         assert (Path("whole/model", f"{name}.pth")).is_file()
     assert Path("whole/iterations.csv").read_bytes() == Path("run/iterations.csv").read_bytes()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import catalyst_dl
 from support.malformed.inputs import CASES
 from support.malformed.labs import furnish_labs
 from support.malformed.making import furnish_results
 from support.malformed.place import Place, assert_refused, furnish, tree
-from support.runs.toy import catalyst_dl
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,11 @@ from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.iteration_log import read_iteration_log
 from semseg_ref.train import main as control_main
-from support.golden.inputs import single_thread
+from support.command_line import catalyst_dl, child_environment, console_command
 from support.runs.forked_processes import finish, forked_processes
 from support.runs.toy import (
     SMALL,
     assert_same_checkpoints,
-    catalyst_dl,
-    child_environment,
-    console_command,
     remove_checkpoints,
     toy_recipe,
     toy_settings,
@@ -31,7 +28,7 @@ from support.runs.toy import (
     train_control,
 )
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 PROCESSES = 2
 PSANET = (
     "model._target_=catalyst_cityscapes.models.reference.PSANetLogits", "model.layers=50", "model.classes=19",

@@ -24,23 +24,13 @@ from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.iteration_log import read_iteration_log
 from semseg_ref.distributed import start_processes
-from support.golden.inputs import single_thread
+from support.command_line import catalyst_dl, child_environment, console_command
 from support.runs.forked_processes import finish as ended
 from support.runs.forked_processes import forked_processes, is_running
 from support.runs.labs import fork
-from support.runs.toy import (
-    CONFIG,
-    SMALL,
-    SMALL_PACKAGE,
-    assert_same_runs,
-    catalyst_dl,
-    child_environment,
-    console_command,
-    toy_settings,
-)
+from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, assert_same_runs, toy_settings
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("one_thread_module"), pytest.mark.slow]
 EPOCHS = 12
 SETTINGS = (
     *SMALL, f"experiment.epochs={EPOCHS}", "sampling.batch_size=2", "validation.every=4", "callbacks.watch=null",

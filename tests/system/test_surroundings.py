@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import child_environment
 from support.places import TESTS
-from support.runs.toy import child_environment
 from support.surroundings import ASKING, NEVER_IGNORED
 
 IGNORED_AND_BLOCKED = """

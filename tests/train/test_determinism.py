@@ -15,10 +15,9 @@ from catalyst_cityscapes.train.determinism import operations_in, promise, python
 from semseg_ref.base.arithmetic import deterministic_algorithms
 from semseg_ref.base.random_state import random_state, set_random_state
 from semseg_ref.base.seed_streams import SeedStreams
-from support.golden.inputs import single_thread
 from support.runs.toy import SMALL, toy_recipe, train_catalyst
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 
 
 def ledger_of(city: Path, *settings: str) -> dict:

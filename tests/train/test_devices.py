@@ -6,7 +6,8 @@ import torch
 from catalyst_cityscapes.train.engine import SegmentationEngine
 from semseg_ref.base.errors import OptionError
 from semseg_ref.distributed import process_device, start_processes
-from support.runs.toy import catalyst_dl, toy_settings
+from support.command_line import catalyst_dl
+from support.runs.toy import toy_settings
 
 
 @pytest.fixture

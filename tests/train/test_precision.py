@@ -5,9 +5,9 @@ import torch
 
 from catalyst_cityscapes.bench import STEP_ARMS
 from catalyst_cityscapes.bench.step import arms_of_this_machine
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.train.engine import SegmentationEngine, close_processes, cpu_has_bf16
 from semseg_ref.base.errors import OptionError
+from support.command_line import catalyst_dl
 from support.runs.toy import SMALL, SMALL_PACKAGE, toy_settings
 
 
@@ -39,10 +39,9 @@ def test_which_processors_have_bf16(monkeypatch, capabilities, allowed, expected
 def test_bf16_is_refused_where_it_would_be_emulated(toy_city, workdir, monkeypatch, capsys, capabilities, allowed):
     pretend(monkeypatch, allowed, **capabilities)
     settings = toy_settings(toy_city, *SMALL, "engine.precision=bf16")
-    with pytest.raises(SystemExit) as stopped:
-        main(["run", "--config", "toy/pspnet50", "--trust", SMALL_PACKAGE, "--set", *settings])
+    code = catalyst_dl("run", "--config", "toy/pspnet50", "--trust", SMALL_PACKAGE, "--set", *settings)
     (line,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2
+    assert code == 2
     assert line.startswith("catalyst-dl: error: engine.precision: bf16 on a CPU needs AVX512-BF16 or AMX")
     assert line.endswith("use 'fp32'")
     assert not list(workdir.iterdir())

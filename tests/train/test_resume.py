@@ -12,21 +12,12 @@ import torch
 from catalyst_cityscapes.callbacks import GradientStep
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.iteration_log import read_iteration_log
-from support.golden.inputs import single_thread
+from support.command_line import catalyst_dl
 from support.runs.crashes import SETTINGS, CrashError, assert_one_line, crash_at_call, crash_at_replace, snapshot
 from support.runs.forked_processes import finish, forked_processes, is_running
-from support.runs.toy import (
-    CONFIG,
-    LOGS,
-    SMALL_PACKAGE,
-    STATE,
-    assert_same_checkpoints,
-    assert_same_runs,
-    catalyst_dl,
-    toy_settings,
-)
+from support.runs.toy import CONFIG, LOGS, SMALL_PACKAGE, STATE, assert_same_checkpoints, assert_same_runs, toy_settings
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 OTHER_COMPONENTS = (
     *SETTINGS, "sampling.batch_size=1", "sampling.workers=1", "callbacks.gradient_step.accumulation_steps=2",
     "callbacks.poly_lr._target_=catalyst_cityscapes.callbacks.OneCycle",

@@ -14,7 +14,6 @@ from catalyst_cityscapes.train.resume import process_state, restore_buffers
 from semseg_ref.base.checkpoints.state_dict import check_training_state, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.sampling import EpochSampler
-from support.golden.inputs import single_thread
 from support.networks.small import SmallNetwork
 from support.runs.crashes import (
     PREEMPTED,
@@ -32,7 +31,7 @@ from support.runs.toy import (
     assert_same_runs,
 )
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 
 
 def signal_after(patch: pytest.MonkeyPatch, owner: type, number: int, which: int = signal.SIGTERM) -> None:

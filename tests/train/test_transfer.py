@@ -8,7 +8,8 @@ import torch
 from catalyst_cityscapes.train.loaders import build_loaders
 from catalyst_cityscapes.train.transfer import Copier, collate_narrow
 from semseg_ref.base.errors import DataError
-from support.runs.toy import SMALL, catalyst_dl, toy_recipe, toy_settings, train_catalyst
+from support.command_line import catalyst_dl
+from support.runs.toy import SMALL, toy_recipe, toy_settings, train_catalyst
 
 
 def test_labels_as_bytes_are_the_same_labels(toy_city):

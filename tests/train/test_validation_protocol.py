@@ -17,24 +17,16 @@ from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
 from semseg_ref.tester import predict
 from support.cities.scoring import SIZE
-from support.networks.tiny import TinyLogits
+from support.networks.small import TinyLogits
 from support.runs.forked_processes import finish, forked_processes
 from support.runs.tiny import VAL_IMAGES, logged, recipe_of, settings_of, train
+
+pytestmark = pytest.mark.usefixtures("one_thread", "workdir")
 
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory):
     return build_toy_city(tmp_path_factory.mktemp("city") / "city", 4, VAL_IMAGES, 2, *SIZE)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(tmp_path, monkeypatch):
-    """The claims are about bits; each test has its own working folder."""
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("size", "count"), [(500, 50), (7, 3), (5, 5), (1, 1), (10, None)])

@@ -1,13 +1,11 @@
 """`catalyst-dl diff`: each shipped overlay shows its own effect and no other, equal recipes show none."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from catalyst_cityscapes.lab.diff.comparison import DIFFERS, EQUAL, Comparison, compare
 from catalyst_cityscapes.lab.diff.operands import operand_recipe, split_operand
@@ -15,10 +13,11 @@ from catalyst_cityscapes.lab.diff.subject import Subject, default_counts, defaul
 from catalyst_cityscapes.recipe.loading import CONFIGS
 from catalyst_cityscapes.toy_city import build_toy_city
 from semseg_ref.base.errors import InputError
-from support.runs.toy import catalyst_dl
+from support.command_line import catalyst_dl
+from support.runs.toy import SMALL
 
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 BASE = "toy/pspnet50"
-SMALL = ("model._target_=support.networks.small.SmallLogits", "model.classes=19")
 RATES = {"lr", "lr of the heads / of the backbone"}
 CARRY = {"travel of the heads", "travel of the backbone", "decay of the heads", "decay of the backbone"}
 HEADS_ONLY = {"travel of the heads", "decay of the heads"}
@@ -68,16 +67,6 @@ MOST_DRAWS = 160
 def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy city of 22 training scenes of 64 x 128 pixels."""
     return build_toy_city(tmp_path_factory.mktemp("diff") / "city", train=22, val=2, test=1, height=64, width=128)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread_for_all() -> Iterator[None]:
-    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    yield
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(cv_threads)
 
 
 def settings(city: Path) -> list[str]:

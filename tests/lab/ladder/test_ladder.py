@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.lab import run as lab_run
 from catalyst_cityscapes.lab.execution import execute
 from catalyst_cityscapes.lab.plan.plan import read_plan, run_folder, write_plan
 from catalyst_cityscapes.lab.results import read_results
-from support.golden.inputs import single_thread
+from support.command_line import dl
 from support.runs.labs import ForkedChild, lab_settings, write_made_up_score
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 forks = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used CUDA cannot be forked")
 OPTIONS = ("--threads", 1, "--trust", "support")
 LADDER = """
@@ -29,11 +27,6 @@ components:
 seeds: 2
 notes: a ladder of a test
 """
-
-
-def dl(*arguments: object) -> Result:
-    """Runs `catalyst-dl` in this process; an exception other than an exit is the test's failure."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 @pytest.fixture

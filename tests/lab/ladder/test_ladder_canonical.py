@@ -8,10 +8,9 @@ from catalyst_cityscapes.lab.ladder.components import differences_of
 from catalyst_cityscapes.lab.ladder.normal_form import differing_keys, fingerprint, normal_form
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
-from support.golden.inputs import single_thread
 from support.runs.toy import SMALL, SMALL_PACKAGE, assert_same_checkpoints, toy_settings, train_catalyst
 
-one_thread = pytest.fixture(single_thread, scope="module", autouse=True)
+pytestmark = pytest.mark.usefixtures("one_thread_module")
 WEIGHTS = ("epoch", "state_dict")
 SAME = {"validation_metric"}
 """Shipped overlays that change no number."""

@@ -12,7 +12,7 @@ from catalyst_cityscapes.toy_city import build_toy_city
 from support.faults.planted import FAULTS, GEOMETRY_FAULTS, LABEL_AND_VALUE_FAULTS, TRUSTED, Fault
 
 IMAGES = 32
-DRAWS, FEW_DRAWS, SAMPLES = 24, 4, 4
+DRAWS, FEW_DRAWS, SAMPLES = 24, 2, 2
 SMALL = (
     "data.crop=[33,33]",
     "protocol.base_size=128",

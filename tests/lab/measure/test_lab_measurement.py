@@ -29,9 +29,9 @@ from semseg_ref.transform import (
     train_transform,
 )
 from support.golden.inputs import IGNORE_INDEX
+from support.runs.toy import SMALL
 
 SIZE = (120, 200)
-SMALL = ("model._target_=support.networks.small.SmallLogits", "model.classes=19")
 
 
 def recipe_of(city, *settings, configs=("toy/pspnet50",)):

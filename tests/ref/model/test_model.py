@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.model import PSANet, PSPNet, ResNet, downsample_target, resnet50, resnet101, resnet152
 from support.golden.inputs import (
-    golden_threads,
     layout,
     load_golden,
     needs_the_goldens_machine,
@@ -23,7 +22,7 @@ BACKBONES = {"resnet50": resnet50, "resnet101": resnet101, "resnet152": resnet15
 SMALL = (1, 1, 1, 1)
 
 
-one_thread = pytest.fixture(golden_threads, autouse=True)
+pytestmark = pytest.mark.usefixtures("golden_threads")
 
 
 def small_batch(zoom_factor: int = 8, classes: int = 5) -> tuple[Tensor, Tensor]:

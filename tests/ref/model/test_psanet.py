@@ -8,7 +8,6 @@ from torch import Tensor
 from semseg_ref.base.errors import OptionError
 from semseg_ref.model import PSANet, psa_mask
 from support.golden.inputs import (
-    golden_threads,
     layout,
     load_golden,
     needs_the_goldens_machine,
@@ -19,7 +18,7 @@ from support.golden.inputs import (
 from support.golden.runs import forward
 from support.golden.tolerances import tolerances
 
-one_thread = pytest.fixture(golden_threads, autouse=True)
+pytestmark = pytest.mark.usefixtures("golden_threads")
 
 
 def mask_by_definition(x: Tensor, psa_type: int, mask_h: int, mask_w: int) -> Tensor:

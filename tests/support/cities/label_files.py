@@ -1,7 +1,4 @@
-"""Image and label files of many formats, in memory.
-
-Import as `from label_files import ...` (pytest puts `tests/` on the path).
-"""
+"""Image and label files of many formats, in memory."""
 
 import io
 import struct

@@ -1,7 +1,4 @@
-"""Predictions and ground truth for the tests of scoring.
-
-Import as `from scoring_city import ...` (pytest puts `tests/` on the path).
-"""
+"""Predictions and ground truth for the tests of scoring."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.evaluation.label_ids import label_table
 
 IGNORED_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
@@ -77,12 +73,3 @@ def random_predictions(
         values[rng.random(truth.shape) < unpredicted] = 255
         write(folder / image_name(path), values)
     return folder
-
-
-def catalyst_dl(*arguments: object) -> int:
-    """Runs the command line in this process; returns its exit code."""
-    try:
-        main([str(argument) for argument in arguments], standalone_mode=False)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0

@@ -1,7 +1,4 @@
-"""Files that ask for more than they are: images and archives of absurd size, pickles that would run a program.
-
-Import as `from hostile_files import ...` (pytest puts `tests/` on the path).
-"""
+"""Files that ask for more than they are: images and archives of absurd size, pickles that would run a program."""
 
 import io
 import os

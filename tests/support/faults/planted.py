@@ -301,7 +301,7 @@ BATCH_FAULTS = (
 )
 NETWORK_FAULTS = (
     Fault("dropout 0.5", "dropout-unlike-official", ("model.dropout=0.5",)),
-    Fault("batch norm momentum 1", "batch-norm-settings", network="support.networks.tiny.TinyLogits"),
+    Fault("batch norm momentum 1", "batch-norm-settings", network="support.networks.small.TinyLogits"),
     Fault("no auxiliary head", "aux-head-missing", network=f"{OWN}.OneHead"),
     Fault("frozen layer", "frozen-parameters", network=f"{OWN}.Frozen"),
     Fault("auxiliary loss counts fully", "aux-weight", ("callbacks.aux_loss.weight=1.0",)),

@@ -1,8 +1,7 @@
 """Random changes of the shipped recipes and ladder plans, and what loading one may do.
 
-Import as `from recipe_mutations import ...` (pytest puts `tests/` on the path); `fuzz_recipe_loader.py` is the program.
-`load_bytes` and `load_ladder_bytes` take any bytes, so each serves as the target of a coverage-guided fuzzer (atheris)
-as it stands.
+`fuzz_recipe_loader.py` is the program. `load_bytes` and `load_ladder_bytes` take any bytes, so each serves as the
+target of a coverage-guided fuzzer (atheris) as it stands.
 """
 
 import copy

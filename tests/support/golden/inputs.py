@@ -3,8 +3,6 @@
 The golden files in `tests/goldens` hold numbers that the reference (hszhao/semseg) produced. Only its outputs are
 stored; what it was fed is rebuilt here from a seed. The draws, and the order in which they are made, are therefore part
 of the golden files' format: a changed line here invalidates them.
-
-Import as `from recipes import ...` (pytest puts `tests/` on the path).
 """
 
 import hashlib
@@ -12,7 +10,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,23 +134,8 @@ def golden_input(meta: dict[str, Any]) -> Tensor:
     return torch.from_numpy(rec_input(meta["input_seed"], meta["input_shape"]))
 
 
-def single_thread() -> Iterator[None]:
-    """Body of a fixture: torch sums by thread, so that more of them move the last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 GOLDEN_THREADS = int(os.environ.get("GOLDEN_THREADS", "1"))
-
-
-def golden_threads() -> Iterator[None]:
-    """Body of a fixture: one thread, as the golden files were made, or as many as tool/every_cpu.py asks for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(GOLDEN_THREADS)
-    yield
-    torch.set_num_threads(threads)
+"""One, as the golden files were made, or as many as tool/every_cpu.py asks for."""
 
 
 def _on_the_goldens_machine() -> bool:

@@ -1,7 +1,4 @@
-"""Malformed inputs of every kind: how each is made, the command that reads it, and what the message must hold.
-
-Import as `from malformed_inputs import CASES` (pytest puts `tests/` on the path).
-"""
+"""Malformed inputs of every kind: how each is made, the command that reads it, and what the message must hold."""
 
 from support.malformed.arguments import ARGUMENTS, SCORES
 from support.malformed.files import CHECKPOINTS, IMAGES, LISTS, TABLES

@@ -1,7 +1,6 @@
 """What a malformed input is, and how one is made.
 
-Import as `from malformed_making import ...` (pytest puts `tests/` on the path). Paths are relative to a furnished
-place, see `bad_input_place.furnish` and `furnish_results` below.
+Paths are relative to a furnished place, see `furnish` and `furnish_results` in place.py.
 """
 
 import json

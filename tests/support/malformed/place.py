@@ -15,8 +15,9 @@ from catalyst_cityscapes.recipe.translation import recipe_to_official
 from semseg_ref import tester, train
 from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
 from semseg_ref.base.files import file_sha256
+from support.command_line import catalyst_dl
 from support.networks.small import SmallNetwork
-from support.runs.toy import SMALL, SMALL_PACKAGE, catalyst_dl, toy_recipe, toy_settings
+from support.runs.toy import SMALL, SMALL_PACKAGE, toy_recipe, toy_settings
 
 PROGRAMS = ("run", "test", "semseg_ref.train", "semseg_ref.tester")
 ONE_WINDOW = ("protocol.crop=[65, 97]", "protocol.base_size=96")

@@ -1,7 +1,4 @@
-"""A small network for tests of the tester, and images with labels that it is half right about.
-
-Import as `from context_network import ...` (pytest puts `tests/` on the path).
-"""
+"""A small network for tests of the tester, and images with labels that it is half right about."""
 
 from pathlib import Path
 

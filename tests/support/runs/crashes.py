@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, catalyst_dl, toy_settings
+from support.command_line import catalyst_dl
+from support.runs.toy import CONFIG, SMALL, SMALL_PACKAGE, toy_settings
 
 SETTINGS = (
     *SMALL, "experiment.epochs=3", "validation.every=1", "callbacks.checkpoint.metric=loss",

@@ -1,7 +1,4 @@
-"""A ladder's results with planted effects, as if they had been trained; no project type is trained or tested.
-
-Import as `from fake_ladder import ...` (pytest puts `tests/` on the path).
-"""
+"""A ladder's results with planted effects, as if they had been trained; no project type is trained or tested."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

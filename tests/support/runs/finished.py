@@ -1,7 +1,4 @@
-"""A run folder as a training and a test leave it, made in a second from truth that is spoilt here and there.
-
-Import as `from finished_run import ...` (pytest puts `tests/` on the path).
-"""
+"""A run folder as a training and a test leave it, made in a second from truth that is spoilt here and there."""
 
 import csv
 import json

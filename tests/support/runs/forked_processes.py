@@ -1,7 +1,6 @@
 """Processes of one run, forked: what a command or torchrun starts, without the seconds that imports take in each.
 
-For what processes do together; how torchrun starts, restarts and ends them is in test_processes.py. Import as
-`from forked_processes import ...` (pytest puts `tests/` on the path).
+For what processes do together; how torchrun starts, restarts and ends them is in test_processes.py.
 """
 
 import os
@@ -15,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from support.command_line import catalyst_dl, child_environment, console_command
 from support.runs.labs import fork
-from support.runs.toy import catalyst_dl, child_environment, console_command
 
 LOG = "processes.log"
 

@@ -1,7 +1,4 @@
-"""Labs for tests: small ones that are trained, and run folders that look as if they had been.
-
-Import as `from lab_runs import ...` (pytest puts `tests/` on the path).
-"""
+"""Labs for tests: small ones that are trained, and run folders that look as if they had been."""
 
 import ctypes
 import os
@@ -14,9 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from click.testing import CliRunner, Result
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.evaluation import score_run as _scoring  # noqa: F401 - likewise
 from catalyst_cityscapes.lab.plan.arms import build_arms
 from catalyst_cityscapes.lab.plan.plan import Plan, recipe_of, run_folder
@@ -26,12 +21,14 @@ from catalyst_cityscapes.train import (
 )
 from semseg_ref.evaluation import evaluation_from_matrices, write_score
 from semseg_ref.protocol import Protocol
+from support.command_line import catalyst_dl
 from support.runs.tiny import settings_of
+from support.runs.toy import CONFIG, SMALL_PACKAGE
 
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimiser imports torch's compiler: seconds again
 
-BASE = "toy/pspnet50"
-TRUSTED = ("support",)
+BASE = CONFIG
+TRUSTED = (SMALL_PACKAGE,)
 ARMS = ("control=", "head=swap/head_lr")
 NAMES = ("road", "sky", "car")
 
@@ -51,13 +48,8 @@ def ab_words(city: Path, *more: object, arms: tuple[str, ...] = ARMS, seeds: int
     """`ab BASE ...` of the lab that `lab_plan` gives."""
     chosen = (word for arm in arms for word in ("--arm", arm))
     settings = lab_settings(city)
-    options = ["--to", "lab", "--seeds", seeds, "--threads", 1, "--trust", "support"]
+    options = ["--to", "lab", "--seeds", seeds, "--threads", 1, "--trust", *TRUSTED]
     return [str(word) for word in ("ab", BASE, *settings, *chosen, *options, *more)]
-
-
-def dl(*arguments: object) -> Result:
-    """Runs `catalyst-dl` in this process; an exception other than an exit is the test's failure."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
@@ -200,7 +192,7 @@ class ForkedChild:
         def work() -> None:
             os.environ.clear()
             os.environ.update(environment)
-            main(list(command[2:]))
+            raise SystemExit(catalyst_dl(*command[2:]))
 
         self.process = fork(work, log, with_parent=True)
 

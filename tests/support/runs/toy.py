@@ -1,17 +1,11 @@
-"""Trainings on the toy city in both arms, and what it means that two of them are the same.
+"""Trainings on the toy city in both arms, and what it means that two of them are the same."""
 
-Import as `from toy_runs import ...` (pytest puts `tests/` on the path).
-"""
-
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from catalyst_cityscapes.cli import main
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.recipe.translation import recipe_to_official
@@ -21,7 +15,6 @@ from semseg_ref.base.arithmetic import deterministic_algorithms
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.distributed import start_processes, stop_processes
 from semseg_ref.train import run as train
-from support.places import TESTS
 
 CONFIG = "toy/pspnet50"
 # PSPNet's pooling to 1 x 1 needs two images a process in training; 33 is the smallest crop with a 5 x 5 feature map.
@@ -66,25 +59,6 @@ def train_control(recipe: Recipe, resume: Path | None = None) -> Path:
             return train(cfg, start_processes(recipe.engine.device))
     finally:
         stop_processes()
-
-
-def catalyst_dl(*arguments: object) -> int:
-    """Runs the `catalyst-dl` command line in this process; returns its exit code."""
-    try:
-        main([str(argument) for argument in arguments], standalone_mode=False)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def console_command() -> str:
-    """Path of the installed `catalyst-dl`."""
-    return str(Path(sys.executable).with_name("catalyst-dl"))
-
-
-def child_environment() -> dict[str, str]:
-    """Environment of a child process: one thread each, the tests' modules importable."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
 
 
 def assert_same(left: Any, right: Any, where: str = "") -> None:
