@@ -18,7 +18,6 @@ from semseg_ref.base.errors import InputError, printable
 if TYPE_CHECKING:
     from catalyst_cityscapes.report.demonstration import Demonstrator
     from catalyst_cityscapes.report.media import Medium
-    from semseg_ref.protocol import Protocol
 
 
 @click.command()
@@ -64,32 +63,22 @@ def demo(
     folder = None if configs else Path(run_folder) if run_folder else newest_run(Path("exp"))
     recipe = resolve_recipe(load_layers(configs or [str(folder / RECIPE_FILE)], settings), trusted)
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
-    from catalyst_cityscapes.evaluation.score_run import build_for_test
-    from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
+    from catalyst_cityscapes.api import Predictor, Run
     from semseg_ref.base.files import create_folder
-    from semseg_ref.catalog import load_colors, load_names
 
-    names = load_names(recipe.data.names, recipe.data.classes)
-    colors = load_colors(recipe.data.colors, recipe.data.classes)
-    network, epoch = build_for_test(recipe, path, device)
+    predictor = Predictor(Run(folder or path.parent, recipe), device=device, window=window, checkpoint=path)
     section = recipe.protocol
-
-    def protocol_of(height: int, width: int) -> Protocol:
-        test_protocol = protocol_value(recipe, (height, width))
-        return one_window(test_protocol, height, width) if window else test_protocol
-
     fixed = "fitted to each picture" if section.is_open else protocol_value(recipe).hash
     how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
-    click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {epoch}, {how}"))
-    demonstrator = Demonstrator(network, protocol_of, names, colors)
+    click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {predictor.epoch}, {how}"))
     root = create_folder(output)
     for medium in media:
         stem = root / medium.stem
         create_folder(stem.parent)
         if medium.is_video:
-            _predict_video(demonstrator, medium, stem, frames)
+            _predict_video(predictor.demonstrator, medium, stem, frames)
         else:
-            _predict_image(demonstrator, medium, stem)
+            _predict_image(predictor.demonstrator, medium, stem)
 
 
 def _beside(stem: Path, ending: str) -> Path:

@@ -87,16 +87,18 @@ def test(
     if checkpoint is None and folder is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
     path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
-    target = Path(output) if output else None
-    options = (device, limit, tester, batch, precision, click.echo)
     if split == "test":
         from catalyst_cityscapes.evaluation.score_run import predict_test_split
 
-        folder = predict_test_split(recipe, path, target, *options)
+        target = Path(output) if output else None
+        folder = predict_test_split(recipe, path, target, device, limit, tester, batch, precision, click.echo)
         server = f"for the test server: catalyst-dl submit --predictions {folder}"
         click.echo(printable(f"predictions: {folder / 'gray'}; {server}"))
         return
-    from catalyst_cityscapes.evaluation.score_run import score_checkpoint
+    from catalyst_cityscapes.api import Run
+    from catalyst_cityscapes.api import test as score_run
     from catalyst_cityscapes.report.score_summary import show_score
 
-    show_score(score_checkpoint(recipe, path, target, *options), recipe.expected)
+    options = (device, limit, tester, batch, precision, path, output, click.echo)
+    score = score_run(Run(folder or path.parent, recipe), None, *options)
+    show_score(score.scored, recipe.expected)

@@ -9,7 +9,7 @@ from torch import nn
 from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
 from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.protocol import Protocol, scaled_size, whole
-from semseg_ref.tester import predict, strict_fp32
+from semseg_ref.tester import decide, predict, strict_fp32
 
 SMALLEST_WIDTH = 480
 
@@ -53,13 +53,17 @@ class Demonstrator:
             OptionError: the network has more classes than there are names.
             CheckpointError: its output is not finite.
         """
+        return decide(self.probabilities(image))
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """The classes' probabilities float64 [H, W, K] that `predict` decides by; the same arguments and errors."""
         with strict_fp32():
             probabilities = predict(self.network, image, self.protocol_of(*image.shape[:2]))
         if probabilities.shape[2] > len(self.names):
             raise OptionError(f"the network has {probabilities.shape[2]} classes, the recipe names {len(self.names)}")
         if not np.isfinite(probabilities).all():
             raise CheckpointError("the network's output is not finite; are its weights damaged?")
-        return np.argmax(probabilities, axis=2).astype(np.uint8)
+        return probabilities
 
     def picture(self, image: np.ndarray, prediction: np.ndarray, all_classes: bool = False) -> np.ndarray:
         """The image with the prediction on it, and below it the legend.

@@ -1,6 +1,8 @@
-"""Terminal tables of scores."""
+"""Tables of scores: for the terminal, as text, and as HTML for notebooks."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from html import escape as escape_html
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +11,11 @@ from rich.table import Table
 
 from catalyst_cityscapes.recipe.schema import Expected
 from semseg_ref.base.errors import printable
+
+MEANS = ("mIoU", "mAcc", "allAcc")
+NUMBERS = ("images", *MEANS)
+ROW = ("run", "epoch", "protocol", *NUMBERS)
+"""Columns of scores side by side."""
 
 
 def plain(value: Any) -> str:
@@ -94,6 +101,27 @@ def _protocol(score: dict[str, Any]) -> str:
     return "unknown" if protocol is None else f"{protocol['name'] or ''} {protocol['hash']}".strip()
 
 
+def side_by_side(scores: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row a score, with the keys of `ROW`; a run without a name is called by its file, the means are 0..1.
+
+    Args:
+        scores: (file, content) pairs.
+    """
+    return [
+        {
+            "run": score.get("experiment") or file,
+            "epoch": score.get("epoch"),
+            "protocol": _protocol(score),
+            **{key: score[key] for key in NUMBERS},
+        }
+        for file, score in scores
+    ]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [f"{row[key]:.4f}" if key in MEANS else "-" if row[key] is None else str(row[key]) for key in ROW]
+
+
 def print_scores(scores: Sequence[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
     """Prints score files side by side, and under the table why they are not comparable, where they are not.
 
@@ -104,15 +132,57 @@ def print_scores(scores: Sequence[tuple[str, dict[str, Any]]], console: Console 
     console = console or Console()
     reasons = incomparable([score for _, score in scores])
     table = Table(title="NOT COMPARABLE" if reasons else f"{len(scores)} scores of one protocol")
-    for name in ("run", "epoch", "protocol"):
-        table.add_column(name, overflow="fold")
-    for name in ("images", "mIoU", "mAcc", "allAcc"):
-        table.add_column(name, justify="right")
-    for file, score in scores:
-        means = [f"{score[key]:.4f}" for key in ("mIoU", "mAcc", "allAcc")]
-        run, epoch = score.get("experiment") or file, score.get("epoch")
-        cells = (run, "-" if epoch is None else epoch, _protocol(score), score["images"], *means)
-        table.add_row(*map(plain, cells))
+    for name in ROW:
+        is_number = name in NUMBERS
+        table.add_column(name, justify="right" if is_number else "left", overflow="ellipsis" if is_number else "fold")
+    for row in side_by_side(scores):
+        table.add_row(*map(plain, _cells(row)))
     console.print(table)
     for reason in reasons:
         console.print(plain(f"not comparable: {reason}"), highlight=False, soft_wrap=True)
+
+
+def text_of(show: Callable[[Console], None], width: int = 100) -> str:
+    """What `show` prints on a console of that width, as plain text."""
+    stream = io.StringIO()
+    # In a notebook rich would display it at once, whatever the file.
+    show(Console(file=stream, width=width, color_system=None, force_jupyter=False))
+    return stream.getvalue().rstrip()
+
+
+def score_html(score: dict[str, Any]) -> str:
+    """A score file's content as an HTML table: a line per class, and the means."""
+    rows = []
+    for row in score.get("classes", ()):
+        accuracy = "absent" if row["pixels"] == 0 else f"{row['accuracy']:.4f}"
+        rows.append([row["name"], f"{row['iou']:.4f}", accuracy, f"{row['pixels']:,}"])
+    rows.append(["mean", f"{score['mIoU']:.4f}", f"{score['mAcc']:.4f}", f"allAcc {score['allAcc']:.4f}"])
+    title = f"{score.get('experiment')}, epoch {score.get('epoch')}, {score['images']} images, {_protocol(score)}"
+    return _html(title, ("class", "IoU", "accuracy", "pixels"), rows, 1)
+
+
+def scores_html(scores: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """Scores side by side as an HTML table, and why they are not comparable, where they are not.
+
+    Args:
+        scores: (file, content) pairs.
+    """
+    reasons = incomparable([score for _, score in scores])
+    title = f"NOT COMPARABLE: {'; '.join(reasons)}" if reasons else f"{len(scores)} scores of one protocol"
+    return _html(title, ROW, [_cells(row) for row in side_by_side(scores)], len(ROW) - len(NUMBERS))
+
+
+def _html(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A table whose first columns are `texts`, the others numbers; what files say is no markup."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        sides = ["left" if index < texts else "right" for index in range(len(cells))]
+        inside = (
+            f'<{tag} style="text-align:{side}">{escape_html(printable(str(cell)))}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+        return f"<tr>{''.join(inside)}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    caption = escape_html(printable(title))
+    return f"<table><caption>{caption}</caption><thead>{line(columns, 'th')}</thead><tbody>{body}</tbody></table>"

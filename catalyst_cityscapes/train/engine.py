@@ -150,8 +150,13 @@ def repair_stock_engines() -> None:
     Engine.mean_reduce_ddp_metrics = all_reduce_metrics
 
 
-def close_processes() -> None:
-    """Leaves the process group and forgets accelerate's state, so that another engine can be built in this process."""
+def forget_engine() -> None:
+    """Forgets accelerate's state, so that another engine can be built in this process."""
     AcceleratorState._reset_state(reset_partial_state=False)
     PartialState._reset_state()
+
+
+def close_processes() -> None:
+    """`forget_engine`, and leaves the process group."""
+    forget_engine()
     stop_processes()

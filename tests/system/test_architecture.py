@@ -11,6 +11,7 @@ from support.places import PROJECT
 
 LAYERS = (
     ("cli",),
+    ("api",),
     ("lab", "bench"),
     ("launch", "report", "compat"),
     ("callbacks",),
