@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 """Of the project; pyproject.toml takes it from here, so that it is known in a checkout that is not installed."""
 
 IN_API = ("Comparison", "Predictor", "Run", "Score", "compare", "load_recipe", "predict", "test")
-"""Names of `catalyst_cityscapes.api` that are found here too. `train` is the package of that name, which is callable."""
+"""Names of `catalyst_cityscapes.api` found here too; `train` is the package of that name, which is callable."""
 
 __all__ = [*IN_API, "__version__", "train"]
 

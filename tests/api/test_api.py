@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def command(name: str, *words: str) -> str:
 
 def refusal(name: str, *words: str) -> str:
     """The message of a subcommand that must refuse."""
-    result = dl(name, "--trust", SMALL_PACKAGE, *words)
+    result = dl(name, *words)
     assert result.exit_code == 2
     return result.stderr.removeprefix("catalyst-dl: error: ").rstrip("\n")
 
@@ -141,15 +142,17 @@ def test_another_protocol_is_the_command_lines(in_runs):
     assert any(line.startswith("predicted 1/1 ") for line in said)
 
 
-def test_both_arms_resume_and_overwrite(toy_city, workdir):
+def test_a_run_goes_on_and_is_replaced_only_when_asked(toy_city, workdir):
     state = process_state()
-    short = api.train(recipe_of(toy_city, "experiment.epochs=1"))
-    long = recipe_of(toy_city)
+    recipe = recipe_of(toy_city)
+    run = api.train(recipe)
+    shutil.copy(run.checkpoint, "straight.pth")
     with pytest.raises(InputError, match=r"already holds a run; go on with --resume auto"):
-        api.train(long)
-    api.train(long, resume="auto")
-    other = api.train(recipe_of(toy_city, "experiment.logdir=straight"))
-    assert_same_checkpoints(short.checkpoint, other.checkpoint)
+        api.train(recipe)
+    api.train(recipe, resume="run/model/train_epoch_1.pth")
+    assert_same_checkpoints(run.checkpoint, Path("straight.pth"), STATE)
+    api.train(recipe_of(toy_city, "experiment.epochs=3"), resume="auto", allow_changed=["experiment.epochs"])
+    assert Path("run/model/train_epoch_3.pth").is_file()
     api.train(recipe_of(toy_city, "experiment.epochs=1"), overwrite=True)
     assert sorted(path.name for path in Path("run/model").glob("*.pth")) == ["last.pth", "train_epoch_1.pth"]
     assert process_state() == state
@@ -222,7 +225,8 @@ def test_pictures_share_one_network(in_runs, monkeypatch):
 
 
 # -- comparing -------------------------------------------------------------------------------------------------------
-def test_a_comparison_is_the_command_lines(in_runs):
+def test_a_comparison_is_the_command_lines(in_runs, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     run, score = in_runs
     (theirs,) = Path("cli/result").rglob("score.json")
     comparison = api.compare([score, theirs, score.file])
@@ -239,7 +243,7 @@ def test_what_cannot_be_compared_is_refused(in_runs, tmp_path):
     other = tmp_path / "score.json"
     protocol = {**score.content["protocol"], "hash": "0" * 12}
     other.write_text(json.dumps({**score.content, "protocol": protocol, "experiment": "<b>\x1b[31mbold</b>"}))
-    with pytest.raises(InputError, match="^not comparable: 2 different protocols: "):
+    with pytest.raises(InputError, match=r"^not comparable: 2 different protocols: "):
         api.compare([score, other])
     comparison = api.compare([score, other], strict=False)
     assert comparison.reasons[0].startswith("2 different protocols: ")
@@ -286,7 +290,8 @@ def test_an_official_config_is_translated():
 
 def test_refusals_of_a_training_have_the_command_lines_text(toy_city, in_runs):
     recipe = recipe_of(toy_city, "experiment.logdir=cli")
-    words = ["--config", CONFIG, "--set", *settings_of(toy_city, "experiment.logdir=cli")]
+    words = ["--config", CONFIG, "--trust", SMALL_PACKAGE, "--set"]
+    words += settings_of(toy_city, "experiment.logdir=cli")
     for arguments, options in (
         ({}, []),
         ({"resume": "gone.pth"}, ["--resume", "gone.pth"]),
@@ -313,7 +318,7 @@ def test_arguments_are_checked(in_runs, tmp_path):
         (lambda: api.Run.open("ap"), InputError, "ap: no such run .*runs in .*: api, cli"),
         (lambda: api.Run(tmp_path, run.recipe).checkpoint, InputError, "last.pth: no such checkpoint in this run"),
         (lambda: api.test(run, protocol="semseg_ss"), OptionError, "protocol: 'semseg_ss'; did you mean 'semseg-ss'?"),
-        (lambda: api.test(run, device="gpu"), OptionError, "device: 'gpu'; valid: auto, cpu, cuda"),
+        (lambda: api.test(run, device="gpu"), OptionError, "device: 'gpu'; did you mean 'cpu'"),
         (lambda: api.test(run, limit=0), OptionError, "limit: 0; expected a whole number >= 1"),
         (lambda: api.test(run, tester="exat"), OptionError, "tester 'exat'; did you mean 'exact'?"),
         (lambda: api.predict(run, "gone.png", device="cpu"), DataError, "gone.png"),
