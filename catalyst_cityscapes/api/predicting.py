@@ -49,6 +49,7 @@ class Predictor:
     ) -> None:
         check_choice("device", device, DEVICES)
         self.recipe = recipe = with_protocol(run.recipe, protocol)
+        run.use_code()
         self.checkpoint = Path(checkpoint) if checkpoint else run.checkpoint
         from catalyst_cityscapes.evaluation.score_run import build_for_test
         from catalyst_cityscapes.recipe.protocols import protocol_value

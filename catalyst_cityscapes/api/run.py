@@ -106,3 +106,10 @@ class Run:
         from catalyst_cityscapes.runs.find import chosen_checkpoint
 
         return chosen_checkpoint(self.recipe, self.folder)
+
+    def use_code(self) -> None:
+        """Lets the recipe's targets be found in the run's own copies of a user's modules, as a new process would."""
+        from catalyst_cityscapes.recipe.nodes.targets import target_names
+        from catalyst_cityscapes.recipe.nodes.user_code import use_code_of
+
+        use_code_of(self.folder, target_names(self.recipe))

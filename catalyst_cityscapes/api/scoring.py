@@ -134,6 +134,7 @@ def test(
     check_choice("device", device, DEVICES)
     check_count("limit", limit)
     recipe = with_protocol(run.recipe, protocol)
+    run.use_code()
     from catalyst_cityscapes.inference.folder import check_tester
 
     check_tester(tester, batch, precision)
@@ -149,11 +150,13 @@ def with_protocol(recipe: Recipe, name: str | None) -> Recipe:
     """The recipe with another protocol, by the rules of an overlay that names it."""
     if name is None:
         return recipe
-    from catalyst_cityscapes.recipe.loading import Layers, Source, resolve_recipe
-    from catalyst_cityscapes.recipe.nodes.user_code import trusted_names
+    from catalyst_cityscapes.recipe.loading import Layers, Source
+    from catalyst_cityscapes.recipe.protocols import complete_protocol
+    from catalyst_cityscapes.recipe.schema import Recipe
     from semseg_ref.protocol import PROTOCOLS
 
     check_choice("protocol", name, PROTOCOLS)
     layers = Layers([Source("recipe", recipe.plain()), Source("protocol", {"protocol": {"name": name}})])
-    # What the recipe names has been trusted when it was loaded.
-    return resolve_recipe(layers, trusted_names())
+    content = layers.merged()
+    complete_protocol(content, layers.origin, layers.error)
+    return Recipe.model_validate(content)

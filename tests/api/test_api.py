@@ -189,6 +189,29 @@ def test_a_process_group_that_was_there_stays(toy_city, workdir):
         distributed.destroy_process_group()
 
 
+def test_each_run_is_scored_with_the_code_that_trained_it(toy_city, workdir):
+    """Two trainings with a module of one name, edited in between, as in a notebook."""
+    code = "from support.networks.small import SmallLogits\n\n\nclass Net(SmallLogits):\n    word = '{}'\n"
+    Path("edited_net.py").write_text(code.format("first"))
+    settings = settings_of(toy_city, "experiment.epochs=1", "model._target_=edited_net.Net")
+
+    def trained(folder: str) -> api.Run:
+        names = ["edited_net", SMALL_PACKAGE]
+        return api.train(api.load_recipe(CONFIG, settings=[*settings, f"experiment.logdir={folder}"], trusted=names))
+
+    def word(run: api.Run) -> str:
+        return api.Predictor(run, device="cpu").demonstrator.network.word
+
+    first = trained("first")
+    Path("edited_net.py").write_text(code.format("second"))
+    second = trained("second")
+    assert [word(run) for run in (first, second, first)] == ["first", "second", "first"]
+    api.test(second, device="cpu", say=len)
+    assert word(api.Run.open("first", trusted=["edited_net", SMALL_PACKAGE])) == "first"
+    shutil.rmtree("first")
+    assert word(second) == "second"
+
+
 # -- predicting ------------------------------------------------------------------------------------------------------
 def test_a_prediction_is_the_tests(in_runs):
     run, score = in_runs

@@ -21,12 +21,14 @@ class TrustedFiles(MetaPathFinder):
 
     Attributes:
         files: top-level name -> its file, `NAME.py` or `NAME/__init__.py`.
+        texts: top-level name -> its `sources` when it was trusted last.
         looked_in: folders that were searched last.
         trusted: every name that `--trust` gave, of files and of installed packages.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, Path] = {}
+        self.texts: dict[str, dict[str, bytes]] = {}
         self.looked_in: tuple[Path, ...] = ()
         self.trusted: dict[str, None] = {}
 
@@ -70,10 +72,12 @@ def make_importable(trusted: Sequence[str], folders: Iterable[Path]) -> None:
             raise InputError(
                 f"--trust {name}: {first} and {elsewhere} have one name; rename the file beside the recipe"
             )
-        if _FINDER.files.get(name, first) != first:
+        text = sources(first)
+        # Another recipe's file of that name, or one that was edited since, as in a notebook: it is imported anew.
+        if name in _FINDER.files and (_FINDER.files[name] != first or _FINDER.texts[name] != text):
             for loaded in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
                 del sys.modules[loaded]
-        _FINDER.files[name] = first
+        _FINDER.files[name], _FINDER.texts[name] = first, text
 
 
 def _files(name: str, folders: Iterable[Path]) -> list[Path]:
@@ -121,6 +125,19 @@ def used(targets: Iterable[str]) -> dict[str, Path]:
     """The files beside a recipe that its targets come from."""
     names = {target.partition(".")[0] for target in targets}
     return {name: file for name, file in _FINDER.files.items() if name in names}
+
+
+def use_code_of(folder: Path, targets: Iterable[str]) -> None:
+    """Takes a run's own copies of the modules that its recipe names, where they differ from what is importable now.
+
+    Args:
+        folder: the run folder.
+        targets: of the run's recipe, trusted already.
+    """
+    for name, file in used(targets).items():
+        kept = _files(name, [folder])
+        if kept and not (file.is_file() and sources(file) == sources(kept[0])):
+            make_importable([name], [folder])
 
 
 def digests(targets: Iterable[str]) -> dict[str, str]:
