@@ -1,4 +1,4 @@
-"""The Catalyst arm: recipes, runner and callbacks that train the official PSPNet through Catalyst."""
+"""Recipes, runner and callbacks that train the official PSPNet through Catalyst, and the lab that compares recipes."""
 
 __version__ = "0.1.0"
 """Of the project; pyproject.toml takes it from here, so that it is known in a checkout that is not installed."""
