@@ -1,4 +1,4 @@
-"""The Catalyst arm: recipes, runner and callbacks that train the official PSPNet through Catalyst.
+"""Recipes, runner and callbacks that train the official PSPNet through Catalyst, and the lab that compares recipes.
 
 From Python: `from catalyst_cityscapes import load_recipe, train, test, predict, compare`, see docs/python.md.
 """

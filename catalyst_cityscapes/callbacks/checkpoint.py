@@ -9,7 +9,6 @@ from typing import Any, Literal
 from catalyst.core.callback import ICheckpointCallback
 from torch import distributed
 
-from catalyst_cityscapes.callbacks.reported_metrics import check_metric
 from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import (
@@ -25,6 +24,7 @@ from catalyst_cityscapes.runs.checkpoints import (
 from catalyst_cityscapes.runs.disk_space import check_space, require_space
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from catalyst_cityscapes.train.preemption import NOTHING, SAVE, STOP
+from catalyst_cityscapes.train.reported_metrics import check_metric
 from catalyst_cityscapes.train.resume import process_state
 from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
 from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, did_you_mean

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from catalyst_cityscapes.callbacks.reported_metrics import check_metric
 from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
+from catalyst_cityscapes.train.reported_metrics import check_metric
 from semseg_ref.base.errors import OptionError, did_you_mean
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from catalyst_cityscapes.recipe.role import Role
-from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun, step_losses
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import OptionError
 from semseg_ref.base.iteration_log import IterationLog, IterationRecord
@@ -46,8 +46,9 @@ class IterationLogging(PlacedCallback):
         """Notes the step's losses."""
         if not runner.is_train_loader:
             return
-        main = runner.losses["main_loss"]
-        losses = torch.stack([main, runner.losses.get("aux_loss", torch.zeros_like(main)), runner.losses["loss"]])
+        named = step_losses(runner)
+        main = named["main_loss"]
+        losses = torch.stack([main, named.get("aux_loss", torch.zeros_like(main)), named["loss"]])
         weighted = losses * runner.batch_size if runner.engine.num_processes > 1 else losses
         self._losses.append(torch.cat([weighted, weighted.new_full((1,), runner.batch_size)]))  # filled on the device
         if len(self._losses) == self.every:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from catalyst_cityscapes.callbacks.mean_iou import MeanIoU
 from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs.checkpoints import newest_intact, resumable
-from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
+from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun, step_losses
 from semseg_ref.base.console import warn
 from semseg_ref.base.errors import DivergedError, OptionError
 
@@ -91,7 +91,7 @@ class TrainingMonitor(PlacedCallback):
         """Notes the loss, and whether any pixel has a label."""
         if not runner.is_train_loader:
             return
-        loss = runner.losses["loss"]
+        loss = step_losses(runner)["loss"]
         labelled = (runner.batch["targets"] != runner.recipe.data.ignore_index).any()
         bad = ~torch.isfinite(loss) & labelled
         if self.on_nan == "skip":

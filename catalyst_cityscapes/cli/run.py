@@ -18,8 +18,8 @@ from semseg_ref.base.errors import InputError, printable
 )
 @click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds another run's checkpoints.")
 @click.option(
-    "--reference",
     "--control",
+    "--reference",
     "control",
     is_flag=True,
     help="Run the same recipe without Catalyst, on the control arm (semseg_ref).",

@@ -1,1 +1,1 @@
-"""Where samples come from: augmentation nodes, the toy city."""
+"""Where samples come from: the training set, decoding and its cache, loaders, augmentation."""

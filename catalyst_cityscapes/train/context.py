@@ -1,7 +1,9 @@
 """The loop on one page, and what the runner and the callbacks owe each other.
 
+    network, optimizer, loaders = recipe                 callbacks of place NETWORK convert it (SyncBN)
+    a resumed run takes its position and the callbacks' state
     check_before_run                                     every callback, before anything is written
-    on_experiment_start                                  files are opened, a resumed run takes its position
+    on_experiment_start                                  files are opened
     for epoch in epochs:
         on_epoch_start
         for loader in train, valid:                      valid only in epochs that validate
@@ -24,8 +26,9 @@
         on_epoch_end                                     in the same order: logs, stopping, then the checkpoint
     on_experiment_end
 
-Each line is one callback's `on_batch_end`; the forward pass is `SegmentationRunner.handle_batch`. Validation is the
-same loop without MONITOR, STEP and RATES. A callback says where it stands by its `place`.
+What stands in capitals happens in the `on_batch_end` of the callbacks of that `place`; the forward pass is
+`SegmentationRunner.handle_batch`. In validation no dropout is seeded, and MONITOR, STEP, RATES, STEP_LOG and the
+determinism report do nothing.
 
 What a callback may read of the run, and the little that it may write, is declared by `TrainingRun`. Whoever measures a
 callback without a training hands it one of the smaller parts: `ScheduleRun`, `LossRun` or `MetricRun`.
@@ -165,6 +168,12 @@ class MetricRun(Protocol):
     loader_metrics: dict[str, float]
     is_train_loader: bool
     is_valid_loader: bool
+
+
+def step_losses(run: LossRun) -> Losses:
+    """The losses of this batch; a loss of somebody's own may not name its parts, and is then the main one."""
+    whole = run.batch_metrics["loss"].detach()
+    return run.losses or {"main_loss": whole, "loss": whole}
 
 
 class TrainingRun(ScheduleRun, LossRun, MetricRun, Protocol):

@@ -32,7 +32,7 @@ from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.consistency import check_consistency
-from catalyst_cityscapes.recipe.nodes.roles import check_built_roles
+from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles
 from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -304,6 +304,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     def on_batch_start(self, runner: dl.IRunner) -> None:
         """Moves the batch to the device and seeds this step's dropout."""
         self.iteration += 1
+        self.losses = {}
         image, target = self.batch
         if self.is_train_loader or self.val_protocol is None:
             image = self._copy(image, FORMATS[self.recipe.engine.memory_format])

@@ -182,7 +182,7 @@ def test_the_shell_completes(line, expected, tmp_path):
 
 def test_zsh_completes_too_and_both_shells_get_their_script(tmp_path):
     assert proposed("we", tmp_path, "zsh") == ["weights"]
-    assert proposed("run --config swap/earlier", tmp_path, "zsh") == ["swap/catalyst_2020"]
+    assert proposed("run --config swap/catalyst", tmp_path, "zsh") == ["swap/catalyst_2020"]
     assert proposed("report exp/", tmp_path, "zsh") == ["file"]
     for shell, line in (("bash", "complete -o nosort -F _catalyst_dl_completion catalyst-dl"), ("zsh", "compdef")):
         asked = os.environ | {COMPLETION: f"{shell}_source"}

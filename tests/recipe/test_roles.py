@@ -4,7 +4,7 @@ import pytest
 from catalyst.callbacks import OptimizerCallback
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.nodes.roles import check_built_roles
+from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles
 from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.errors import InputError
 from support.runs.toy import toy_recipe

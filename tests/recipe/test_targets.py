@@ -228,6 +228,8 @@ def test_trust_lets_a_package_through():
 
 def test_trust_is_a_package_and_no_prefix():
     assert is_allowed("torch.nn.Linear")
+    for package in ("callbacks", "losses", "models", "optim", "schedules"):
+        assert is_allowed(f"catalyst_cityscapes.{package}.new.New")
     assert not is_allowed("torch.nnx.Linear")
     assert not is_allowed("collectionsx.y", ["collections"])
     assert not is_allowed("catalyst.contrib.scripts.run")

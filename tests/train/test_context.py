@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from catalyst.core.callback import ICriterionCallback
 
 import catalyst_cityscapes
 from catalyst_cityscapes.lab.measure.one_batch import OneBatch
@@ -13,6 +14,7 @@ from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.train import context
 from catalyst_cityscapes.train.context import LossRun, MetricRun, Place, ScheduleRun, TrainingRun
+from semseg_ref.base.iteration_log import read_iteration_log
 from support.runs.toy import SMALL, toy_recipe, train_catalyst
 
 PACKAGE = Path(catalyst_cityscapes.__file__).parent
@@ -87,3 +89,20 @@ def test_the_official_recipe_runs_in_the_order_of_the_page():
     assert order.index("AuxLossWeighting") < order.index("TrainingMonitor") < order.index("GradientStep")
     assert order.index("GradientStep") < order.index("PolyLR") < order.index("IterationLogging")
     assert order.index("EpochLogging") < order.index("Checkpoint") < order.index("Progress")
+
+
+class MainLossOnly(ICriterionCallback):
+    """A loss of somebody's own: Catalyst's interface, and nothing of this project's."""
+
+    def on_batch_end(self, runner) -> None:
+        """Puts the main head's loss into the batch's metrics."""
+        runner.batch_metrics["loss"] = runner.criterion(runner.batch["logits"], runner.batch["targets"])
+
+
+def test_a_loss_of_somebodys_own_is_logged_and_watched(toy_city, workdir):
+    own = f"callbacks.aux_loss={{_target_: {MainLossOnly.__module__}.MainLossOnly}}"
+    recipe = toy_recipe(toy_city, *SMALL, own, "experiment.epochs=1", trusted=(MainLossOnly.__module__,))
+    train_catalyst(recipe)
+    rows = read_iteration_log(workdir / "run" / "iterations.csv")
+    assert all(row.loss == row.main_loss and row.aux_loss == 0 for row in rows)
+    assert len(rows) == 2

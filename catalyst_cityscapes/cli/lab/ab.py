@@ -48,7 +48,7 @@ def ab(
 
     Runs of one seed share the initial weights, the order of the images and the random draws wherever the arms allow.
     Each run is a process of its own, scored by its recipe's test protocol. A lab that was stopped or killed goes on
-    with the same command; more seeds and more arms may be added to it. An arm without overlays (--arm control=) is the
+    with the same command; more seeds and more arms may be added to it. An arm without overlays (--arm same=) is the
     base again and, on a CPU, has its very scores.
     """
     given = LabOptions(**options)

@@ -50,7 +50,7 @@ def ladder(
 
     \b
     catalyst-dl ladder my.yml other.yml --dry-run
-    catalyst-dl ladder toy/pspnet50 toy/pspnet50,swap/schedule,swap/blur --seeds 6
+    catalyst-dl ladder toy/pspnet50 toy/pspnet50,swap/schedule,swap/augmentation_blur --seeds 6
     catalyst-dl ladder --plan ladders/semseg-catalyst-toy
 
     FROM and TO are recipes, with overlays after commas; what they do differently is taken apart into components. Each

@@ -169,7 +169,7 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
         # Afterwards, so that a node where none may be is refused for what it names, if that is worse.
         if name == "callbacks":
             # Here and below at its use, because these need Catalyst or torch, for which a misspelt key does not wait.
-            from catalyst_cityscapes.recipe.nodes.roles import check_roles
+            from catalyst_cityscapes.recipe.nodes.step_owners import check_roles
 
             check_roles(targets, error_at)
         elif name == "criterion":

@@ -63,7 +63,7 @@ def margin(quantity: str) -> float:
 
 
 class Tolerances:
-    """Tolerances of the quantities of one golden file, named as in `golden_runs.py`."""
+    """Tolerances of the quantities of one golden file, named as in `runs.py`."""
 
     def __init__(self, spreads: dict[str, tuple[float, float]], file: str) -> None:
         self.spreads, self.file = spreads, file

@@ -1,1 +1,1 @@
-"""Trainings, labs and the one way to call the command line."""
+"""Trainings, finished runs and labs."""
