@@ -228,5 +228,5 @@ def test_extra_transforms_run():
 
 def test_missing_library_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "albumentations", None)
-    with pytest.raises(InputError, match=r"pip install 'catalyst-cityscapes\[arms\]'"):
+    with pytest.raises(InputError, match=r"pip install 'catalyst-cityscapes\[zoo\]'"):
         AlbumentationsPipeline(97)

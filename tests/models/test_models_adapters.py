@@ -158,5 +158,5 @@ def test_smp_says_what_is_wrong(monkeypatch):
     with pytest.raises(InputError, match=r"need the network.*encoder_weights to null"):
         SmpPSPNet(encoder="resnet18", encoder_weights="imagenet")
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    with pytest.raises(InputError, match=r"pip install 'catalyst-cityscapes\[arms\]'"):
+    with pytest.raises(InputError, match=r"pip install 'catalyst-cityscapes\[zoo\]'"):
         SmpPSPNet()

@@ -125,4 +125,4 @@ def test_the_last_example_of_the_document(tmp_path):
     )
     result = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == expected
+    assert result.stdout.strip() == expected.replace("\n    ", " ")  # a line wider than the page is broken there
