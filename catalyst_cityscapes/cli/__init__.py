@@ -40,6 +40,7 @@ COMMANDS = {
     "demo": "Predict images, folders and videos",
     "report": "Write a run's report as one HTML file that works offline",
     "bench": "Time ours against the control arm",
+    "schema": "Write the JSON schema of recipes, from which editors complete",
 }
 """Subcommand -> how its help begins, so that the list imports none. Its module has the same name."""
 

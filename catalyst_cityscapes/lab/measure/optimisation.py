@@ -42,6 +42,8 @@ class Group:
         weight_decay: of the group at the first step.
         modules: the network's child modules that its parameters belong to.
         defined_lr: rate that the group was made with, before any schedule wrote one; NaN where it has none of its own.
+        response: how far down a single gradient of 1 moves a weight in its own step and in the next one, at rate 1, the
+            highest momentum of the training and no decay: (1, momentum) for plain SGD; None where nobody looked.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Group:
     weight_decay: float
     modules: tuple[str, ...] = ()
     defined_lr: float = math.nan
+    response: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,11 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
     described = _describe_parameters(network)
     groups, keys = _scalar_groups(real, described)
     optimizer = build(node, "optimizer", params=groups)
+    probe = build(node, "optimizer", params=_scalar_groups(real, described)[0])
     schedules = _schedules(recipe)
     steps_per_epoch = -(-batches_per_epoch // accumulation_steps(recipe))
     rates, momenta = _run(optimizer, schedules, recipe.experiment.epochs, steps_per_epoch, batches_per_epoch)
+    responses = _responses(probe, momenta.max(axis=0))
     decay: dict[tuple[str, str], list[float]] = {}
     travel: dict[tuple[str, str], list[float]] = {}
     for group, group_keys in zip(optimizer.param_groups, keys, strict=True):
@@ -156,6 +161,7 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
                 float(group.get("weight_decay", 0.0)),
                 tuple(dict.fromkeys(children.get(id(p), "") for p in original["params"])),
                 float(original.get("lr", math.nan)),
+                responses[index],
             )
         )
     return Optimisation(
@@ -265,6 +271,23 @@ def _run(
         tell("on_loader_end")
         tell("on_epoch_end")
     return rates, momenta
+
+
+def _responses(optimizer: torch.optim.Optimizer, momenta: np.ndarray) -> list[tuple[float, float]]:
+    """`Group.response` of each group of an optimiser over scalars that has not stepped yet."""
+    for group, momentum in zip(optimizer.param_groups, momenta, strict=True):
+        group |= {"lr": 1.0, "weight_decay": 0.0}
+        if "momentum" in group:
+            group["momentum"] = float(momentum)
+    scalars = [group["params"][1] for group in optimizer.param_groups]
+    places = []
+    # Not in the first step: SGD starts its momentum with that gradient, whatever its dampening is.
+    for gradient in (0.0, 1.0, 0.0):
+        for scalar in scalars:
+            scalar.grad = torch.full_like(scalar, gradient)
+        optimizer.step()
+        places.append([scalar.item() for scalar in scalars])
+    return [(before - at, at - after) for before, at, after in zip(*places, strict=True)]
 
 
 def _momentum(group: dict[str, Any]) -> float:

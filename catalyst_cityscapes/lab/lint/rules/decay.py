@@ -1,4 +1,4 @@
-"""Rules about the optimiser's kind, momentum and weight decay."""
+"""Rules about the optimiser's kind and direction, momentum and weight decay."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,8 @@ from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG
 from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.optimisation import KINDS, PARTS
 
+SGD_KINDS = ("SGD", "DecoupledSGD")
+IMPULSE = "moves of a weight after a single gradient, under the real optimiser"
 IDLE = "weights without a gradient under the real optimiser, over every step"
 
 
@@ -48,6 +50,53 @@ def _momentum(facts: Facts) -> Iterator[Diagnostic]:
         )
 
 
+def _ascent(facts: Facts) -> Iterator[Diagnostic]:
+    groups = facts.optimisation.groups if facts.optimisation is not None else ()
+    upwards = [g.name for g in groups if g.parameters and g.response is not None and g.response[0] < 0]
+    if upwards:
+        yield Diagnostic(
+            "error",
+            f"a step goes up the gradient and not down, in {len(upwards)} of {len(groups)} groups: training makes the "
+            "loss larger",
+            {"groups": upwards},
+        )
+
+
+def _responding(facts: Facts) -> Iterator[tuple[float, float, float]]:
+    """(highest momentum, size of a gradient's move in its own step, in the next one) of SGD's groups."""
+    if facts.optimisation is None or facts.optimisation.optimizer not in SGD_KINDS:
+        return
+    for group in facts.optimisation.groups:
+        if group.parameters and group.response is not None:
+            own, following = map(abs, group.response)
+            yield float(group.momentum.max()), own, following
+
+
+def _nesterov(facts: Facts) -> Iterator[Diagnostic]:
+    for momentum, own, following in _responding(facts):
+        # Nesterov's step adds the momentum of the step to come: 1 + m, m^2, m^3 where plain momentum has 1, m, m^2.
+        if momentum > 0.005 and abs(own - 1 - momentum) < 0.005 and abs(following - momentum**2) < 0.005:
+            yield Diagnostic(
+                "warning",
+                f"momentum is Nesterov's: a gradient moves a weight by {own:.3g} and then {following:.3g} times the "
+                f"rate, officially by 1 and then {momentum:.3g}",
+                {"own": own, "following": following},
+            )
+            return
+
+
+def _dampened(facts: Facts) -> Iterator[Diagnostic]:
+    for momentum, own, following in _responding(facts):
+        if abs(own - 1) > 0.005 and abs(following - momentum * own) < 0.005:
+            yield Diagnostic(
+                "warning",
+                f"a gradient enters the momentum {own:.3g} times, officially once: the effective step is as many times "
+                "the official one",
+                {"share": own},
+            )
+            return
+
+
 def left_by_decay(lr: np.ndarray, momentum: np.ndarray, decay: float, decoupled: bool) -> float:
     """Minus the logarithm of what SGD's decay alone leaves of a weight.
 
@@ -72,7 +121,7 @@ def _by_kind(facts: Facts) -> dict[tuple[str, str], float]:
     """(part, kind) -> measured decay over the decay of the official 1e-4 at the measured rates and momenta."""
     found = {}
     optimisation = facts.optimisation
-    if optimisation is None or optimisation.optimizer not in ("SGD", "DecoupledSGD"):
+    if optimisation is None or optimisation.optimizer not in SGD_KINDS:
         return found
     for part in PARTS:
         lr, momentum = optimisation.lr(part), optimisation.momentum(part)
@@ -132,7 +181,8 @@ def _by_part(facts: Facts) -> Iterator[Diagnostic]:
 
 def _decoupled(facts: Facts) -> Iterator[Diagnostic]:
     optimisation = facts.optimisation
-    if optimisation is None or not optimisation.momentum_given:
+    # Dampening thins out the decay as it does the gradients, and is a finding of its own.
+    if optimisation is None or not optimisation.momentum_given or any(_dampened(facts)):
         return
     said, shares = [], {}
     for part in PARTS:
@@ -182,6 +232,16 @@ RULES = (
         _momentum,
         (FOUNDING,),
     ),
+    Rule(
+        "nesterov-momentum",
+        ("warning",),
+        "official recipe",
+        IMPULSE,
+        "optimizer.nesterov: false",
+        _nesterov,
+    ),
+    Rule("dampened-gradients", ("warning",), "official recipe", IMPULSE, "optimizer.dampening: 0", _dampened),
+    Rule("gradient-ascent", ("error",), "official recipe", IMPULSE, "optimizer.maximize: false", _ascent),
     Rule(
         "weight-decay-unlike-official", ("warning",), "official recipe", IDLE, SGD, _amount, (FOUNDING, SHIPPED_CONFIG)
     ),
