@@ -137,6 +137,7 @@ def _train_catalyst(recipe: Recipe, resume: Path | None, allow_changed: tuple[st
 
 
 def _train_reference(recipe: Recipe, resume: Path | None) -> None:
+    from catalyst_cityscapes.recipe.nodes.targets import OWN_PACKAGES
     from catalyst_cityscapes.recipe.translation import recipe_to_official
     from catalyst_cityscapes.runs import backup
     from catalyst_cityscapes.runs.folder import open_run_folder
@@ -145,6 +146,11 @@ def _train_reference(recipe: Recipe, resume: Path | None) -> None:
     from semseg_ref.train import run as train_official
 
     cfg = recipe_to_official(recipe)
+    left_out = [
+        name for name, node in recipe.callbacks.items() if node and not node["_target_"].startswith(OWN_PACKAGES)
+    ]
+    if left_out:
+        warn(f"--control: callbacks.{', callbacks.'.join(left_out)}: not run, the control arm has no callbacks")
     cfg.resume = None if resume is None else str(resume)
     folder = Path(recipe.experiment.logdir)
     processes = start_processes(recipe.engine.device)

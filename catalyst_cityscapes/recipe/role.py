@@ -102,11 +102,17 @@ class Role:
     arguments: Mapping[str, "Role"] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        words = tuple(self.affects.split()) if isinstance(self.affects, str) else tuple(self.affects)
-        place = f"Role('{self.kind}')"
+        place = f"Role({self.kind!r})"
+        if not isinstance(self.kind, str) or not self.kind:
+            raise OptionError(f"{place}: expected what it is, in a word")
+        words = _words(self.affects, f"{place}: affects")
+        takes = None if self.takes is None else _words(self.takes, f"{place}: takes")
+        for name, role in self.arguments.items():
+            if not isinstance(role, Role):
+                raise OptionError(f"{place}: arguments: {name}: expected a Role, got {role!r}")
         if not words or (NOTHING in words and len(words) > 1):
             raise OptionError(f"{place}: affects: {self.affects!r}: expected '{NOTHING}', or what it affects")
-        for name, given, known in (("affects", words, EFFECTS), ("takes", self.takes or (), PARTS)):
+        for name, given, known in (("affects", words, EFFECTS), ("takes", takes or (), PARTS)):
             for word in given:
                 if word not in known:
                     raise OptionError(f"{place}: {name}: unknown word '{word}'{did_you_mean(str(word), known)}")
@@ -120,6 +126,7 @@ class Role:
             "topics": " ".join(topics),
         }
         object.__setattr__(self, "affects", words)
+        object.__setattr__(self, "takes", takes)
         for name, value in derived.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -128,6 +135,13 @@ class Role:
     def changes_nothing(self) -> bool:
         """Whether it affects nothing."""
         return self.affects == (NOTHING,)
+
+
+def _words(value: Any, place: str) -> tuple[str, ...]:
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, (tuple, list)) or not all(isinstance(word, str) for word in words):
+        raise OptionError(f"{place}: {value!r}: expected words")
+    return tuple(words)
 
 
 CATALYST: Mapping[str, Role] = MappingProxyType(

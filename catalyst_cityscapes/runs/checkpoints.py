@@ -90,6 +90,7 @@ def link_atomically(target: Path, name: str) -> None:
     except OSError:
         shutil.copyfile(target, temporary)
     os.replace(temporary, target.with_name(name))
+    temporary.unlink(missing_ok=True)  # of two links to one file, renaming leaves both
 
 
 def remove_within(folder: Path, but: Path | None = None) -> None:

@@ -312,3 +312,10 @@ def test_the_page_s_recipe_loads_and_its_error_is_what_is_printed(write):
     refusal = message(write("mine.yml", recipe.replace("models/pspnet101", "models/pspnet10")))
     assert f"catalyst-dl: error: {refusal}" in " ".join(page.split())
     assert f"At most {MAX_LAYERS} files" in page
+
+
+def test_a_file_beside_without_its_ending_is_named(tmp_path):
+    (tmp_path / "ok.yml").write_text("base: toy/pspnet50\n")
+    (tmp_path / "top.yml").write_text("base: ok\n")
+    with pytest.raises(InputError, match=r"no such file .*/ok; did you mean 'ok\.yml'\?"):
+        load_recipe([tmp_path / "top.yml"])

@@ -23,7 +23,7 @@ from support.runs.toy import TRAINING_STATE, assert_same_checkpoints, toy_settin
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BASE = "toy/pspnet50"
-HINT = 'says ROLE = Role("tracker", affects="nothing"), from catalyst_cityscapes.recipe.role'
+HINT = 'says ROLE = Role("tracker", affects="nothing"), from catalyst_cityscapes.recipe.role (no role is inherited)'
 COMPONENTS = """
 from pathlib import Path
 from catalyst.core.callback import Callback, CallbackOrder
@@ -237,11 +237,12 @@ def test_a_resumed_run_may_have_another_tracker_silently(toy_city, mine, monkeyp
 
 
 @pytest.mark.slow
-def test_the_control_arm_runs_without_the_tracker(toy_city, mine):
+def test_the_control_arm_runs_without_the_tracker(toy_city, mine, capsys):
     given = toy_settings(toy_city, "experiment.epochs=1", setting(mine, "Tracker"))
     assert catalyst_dl("run", "--config", BASE, "--control", "--trust", mine, "--set", *given) == 0
     assert Path("run/model/train_epoch_1.pth").is_file()
     assert not Path("tracked.txt").exists()
+    assert "--control: callbacks.mine: not run, the control arm has no callbacks" in capsys.readouterr().err
 
 
 def test_diff_shows_the_key_and_no_effect(mine):
@@ -335,3 +336,38 @@ def test_a_role_that_is_none_is_refused_at_its_key(mine, toy_city):
     assert result.exit_code == 2
     assert_one_line(result.stderr, "unknown word 'nothin'; did you mean 'nothing'?", f"{mine}_b.py, line 7")
     assert not snapshot(Path("run"))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"kind": "tracker", "affects": None}, r"affects: None: expected words"),
+        ({"kind": 3, "affects": "nothing"}, r"Role\(3\): expected what it is, in a word"),
+        ({"kind": "tracker", "affects": "rates", "takes": 3}, r"takes: 3: expected words"),
+        ({"kind": "tracker", "affects": "rates", "arguments": {"tag": "nothing"}}, r"arguments: tag: expected a Role"),
+    ],
+)
+def test_a_role_that_is_none_is_refused_where_it_is_made(said, message):
+    with pytest.raises(OptionError, match=message):
+        Role(**said)
+
+
+def test_words_of_parts_are_words_too():
+    assert Role("mine", affects="rates momentum", takes="rates momentum").takes == ("rates", "momentum")
+
+
+def test_a_class_that_steps_the_optimiser_cannot_affect_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lying.py").write_text(
+        "from catalyst_cityscapes.callbacks import GradientStep, PolyLR\n"
+        "from catalyst_cityscapes.recipe.role import Role\n"
+        "class Step(GradientStep):\n    ROLE = Role('tracker', affects='nothing')\n"
+        "class Rate(PolyLR):\n    ROLE = Role('tracker', affects='nothing')\n"
+    )
+    for key, target, what in (
+        ("gradient_step", "Step", "steps the optimiser"),
+        ("poly_lr", "Rate", "writes the learn"),
+    ):
+        setting = f"callbacks.{key}={{_target_: lying.{target}{', base_lr: 0.01' if target == 'Rate' else ''}}}"
+        with pytest.raises(InputError, match=f"{target} says that it affects nothing, but by its interfaces it {what}"):
+            load_recipe([BASE], [setting], ("lying",))

@@ -105,6 +105,17 @@ def test_a_file_shadows_nothing(place):
     assert "have one name" in refused(folder, name, "cv2")
 
 
+def test_a_copy_on_pythons_path_is_the_same_module(place, tmp_path, monkeypatch):
+    """As of a run folder's own copy, where the command is given beside the file that was trained with."""
+    folder, name = place
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / f"{name}.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    assert load(folder, name).model["_target_"] == f"{name}.Net"
+    (tmp_path / "path" / f"{name}.py").write_text(NETWORK + "# other\n")
+    assert "have one name" in refused(folder, name)
+
+
 def test_two_files_of_one_name(place):
     folder, name = place
     (folder / "below").mkdir()

@@ -154,6 +154,7 @@ def test_auto_without_a_checkpoint_starts_anew(toy_city, workdir, uninterrupted,
 def test_a_finished_run_has_nothing_left_to_do(toy_city, finished, uninterrupted):
     assert train(toy_city, "--resume", "auto") == 0
     assert_same_runs(uninterrupted, finished)
+    assert not list(finished.rglob("*.tmp"))
 
 
 def test_more_epochs_go_on_from_the_last(toy_city, finished):

@@ -47,7 +47,7 @@ def ab(
     catalyst-dl ab toy/pspnet50 --arm head_lr=swap/head_lr --arm both=swap/head_lr,optimizer.lr=0.005 --seeds 6
 
     Runs of one seed share the initial weights, the order of the images and the random draws wherever the arms allow.
-    Each run is a process of its own, scored by its recipe's test protocol. A lab that was stopped or killed goes on
+    Each run is a process of its own, scored by its recipe's test protocol. A lab that was stopped or killed continues
     with the same command; more seeds and more arms may be added to it. An arm without overlays (--arm same=) is the
     base again and, on a CPU, has its very scores.
     """

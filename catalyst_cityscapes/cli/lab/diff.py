@@ -48,7 +48,7 @@ def diff(
     """Compare what two recipes do: rates, decay, batches, what the network sees, how it is tested.
 
     A and B are recipes: files, shipped names, official configs, or run folders. Overlays and settings follow with a
-    plus: cityscapes/pspnet50+swap/head_lr+optimizer.lr=0.02. A second side that begins with a plus is laid on the
+    plus: cityscapes/pspnet50+swap/head_lr+optimizer.lr=0.02. A second side that begins with a plus overlays the
     first: catalyst-dl diff toy/pspnet50 +swap/head_lr.
 
     The table is sorted by how far apart the effects are; docs/diff.md says what the distances mean.

@@ -56,7 +56,7 @@ def ladder(
     FROM and TO are recipes, with overlays after commas; what they do differently is taken apart into components. Each
     is measured added to FROM, removed from TO, and on the path from FROM to TO; what the single effects leave of the
     whole difference is the interactions. Recipes that give the same numbers are trained once. A lab that was stopped
-    goes on with the same command.
+    continues with the same command.
     """
     from catalyst_cityscapes.lab.ladder.ladder import KIND, check_designs, ladder_arms
     from catalyst_cityscapes.lab.plan.arms import SETTING

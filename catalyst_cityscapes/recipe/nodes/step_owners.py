@@ -115,6 +115,8 @@ def _parts(target: type, node: dict[str, Any]) -> list[Part]:
     if role is not None and role.takes is not None:
         return [PARTS[name] for name in role.takes]
     parts = [PARTS[name] for kinds, name in TAKEN_BY if issubclass(target, kinds)]
+    if parts and role is not None and role.changes_nothing:
+        raise OptionError(f"{target.__name__} says that it affects nothing, but by its interfaces it {parts[0].what}")
     if not parts and target.__module__.startswith(OWN):
         parts.append(Part(f"does the work of {target.__name__}", target.__qualname__))
     return parts

@@ -86,13 +86,15 @@ def _files(name: str, folders: Iterable[Path]) -> list[Path]:
 
 
 def _installed(name: str, file: Path) -> str | None:
-    """Where else a name comes from, None where it is only the file's."""
+    """Where else a name comes from, None where it is only the file's or a copy of it."""
     if name in sys.stdlib_module_names or BuiltinImporter.find_spec(name) is not None:
         return "python's own module"
     spec = PathFinder.find_spec(name)
     if spec is None or spec.origin is None:
         return None
-    return None if Path(spec.origin).resolve() == file else spec.origin
+    other = Path(spec.origin).resolve()
+    is_same = other == file or (other.suffix == ".py" and other.is_file() and sources(other) == sources(file))
+    return None if is_same else spec.origin
 
 
 def hint_for(name: str, trusted: Sequence[str]) -> str:
