@@ -1,6 +1,7 @@
 """Which sample goes where, and with which random draws: samplers, the seeded dataset, and its loader."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import torch
@@ -147,6 +148,8 @@ def build_loader(
     drop_last: bool,
     pin_memory: bool | None = None,
     persistent_workers: bool = False,
+    kind: Callable[..., DataLoader] = DataLoader,
+    **options: Any,
 ) -> DataLoader:
     """DataLoader as the reference makes it.
 
@@ -159,8 +162,10 @@ def build_loader(
         pin_memory: None pins when a GPU is visible.
         persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in
             the key.
+        kind: makes it of the arguments of torch's DataLoader.
+        options: more of those.
     """
-    return DataLoader(
+    return kind(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
@@ -168,5 +173,5 @@ def build_loader(
         drop_last=drop_last,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         persistent_workers=persistent_workers and workers > 0,
-        worker_init_fn=single_threaded_worker,
+        **{"worker_init_fn": single_threaded_worker, **options},
     )

@@ -1,6 +1,6 @@
 """Holds a state of the project fast, before code moves, and compares a later state with it, to the byte.
 
-    python tool/freeze.py make FOLDER       in the checkout before; takes two minutes on 2 cores
+    python tool/freeze.py make FOLDER       in the checkout before; takes about four minutes on 2 cores
     python tool/freeze.py compare FOLDER    in the checkout after; exit code 1 where anything differs
 
 What is kept: every shipped recipe as `--show` prints it; logs, checkpoints and score of both arms on a toy city; the

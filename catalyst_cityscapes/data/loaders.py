@@ -1,14 +1,15 @@
 """Loaders whose processes outlive a signal, can be ended in the middle of an epoch, and read on into the next one."""
 
 import copy
+import functools
 import signal
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from semseg_ref import sampling
 from semseg_ref.sampling import EpochSampler, SampleKey, single_threaded_worker
 
 SECONDS_TO_SAVE = 120
@@ -109,39 +110,28 @@ def build_loader(
     batch_size: int,
     workers: int,
     drop_last: bool,
-    pin_memory: bool | None = None,
-    persistent_workers: bool = False,
     outlive_sigterm: bool = False,
     collate: Callable[[list], Any] | None = None,
     across_epochs: int | None = None,
+    **options: bool,
 ) -> Loader:
-    """Loader of a training or a validation.
-
-    As `semseg_ref.sampling.build_loader` makes it, and with what a training that may be stopped needs.
+    """The reference's loader, with what a training needs that may be stopped.
 
     Args:
-        dataset: usually a `SeededDataset`.
-        sampler: `EpochSampler` (train) or `ShardSampler` (validation).
-        batch_size: samples per process and step.
-        workers: loader processes of this process; 0 loads in the training process.
-        drop_last: the reference drops the last incomplete batch in training and keeps it in validation.
-        pin_memory: None pins when a GPU is visible.
-        persistent_workers: keeps the workers between epochs; the draws stay the same, since the epoch travels in
-            the key.
+        dataset, sampler, batch_size, workers, drop_last: see `semseg_ref.sampling.build_loader`.
         outlive_sigterm: loader processes go on for `SECONDS_TO_SAVE` after a SIGTERM; the caller calls `stop`.
         collate: makes a batch of samples; None is torch's own.
         across_epochs: number of epochs, for a `LoaderAcrossEpochs`; the sampler is an `EpochSampler` with streams.
+        options: `pin_memory` and `persistent_workers`, see there.
     """
-    more = {} if across_epochs is None else {"epochs": across_epochs}
-    return (Loader if across_epochs is None else LoaderAcrossEpochs)(
+    return sampling.build_loader(
         dataset,
-        **more,
+        sampler,
+        batch_size,
+        workers,
+        drop_last,
+        kind=Loader if across_epochs is None else functools.partial(LoaderAcrossEpochs, epochs=across_epochs),
         collate_fn=collate,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        drop_last=drop_last,
-        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
-        persistent_workers=persistent_workers and workers > 0,
         worker_init_fn=_outliving_worker if outlive_sigterm else single_threaded_worker,
+        **options,
     )
