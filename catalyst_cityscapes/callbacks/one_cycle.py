@@ -52,7 +52,7 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
         self.same_rate_for_all_groups = same_rate_for_all_groups
 
     def _write(self, runner: ScheduleRun, position: float) -> None:
-        total = runner.num_epochs * runner.steps_per_epoch
+        total = runner.total_steps
         warmup = min(self.warmup_epochs, runner.num_epochs / 10) * runner.steps_per_epoch
         for group in runner.optimizer.param_groups:
             if self.rates is not None:

@@ -30,6 +30,5 @@ class PolyLR(PlacedCallback, ISchedulerCallback):
     def on_batch_end(self, runner: ScheduleRun) -> None:
         """Writes the rate of the next step."""
         if runner.is_train_loader and runner.optimizer_stepped:
-            max_iter = runner.num_epochs * runner.steps_per_epoch
-            lr = poly_learning_rate(self.base_lr, runner.optimizer_steps, max_iter, self.power)
+            lr = poly_learning_rate(self.base_lr, runner.optimizer_steps, runner.total_steps, self.power)
             set_learning_rate(runner.optimizer, lr)

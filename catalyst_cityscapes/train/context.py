@@ -132,6 +132,8 @@ class ScheduleRun(Protocol):
     """Batches of an epoch in this process."""
     steps_per_epoch: int
     """Optimiser steps of an epoch; written by the `StepCallback`."""
+    total_steps: int
+    """Optimiser steps of the whole training."""
     optimizer_steps: int
     """Steps since the start of the training; written by the `StepCallback`."""
     optimizer_stepped: bool

@@ -129,6 +129,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         return self.recipe.experiment.epochs
 
     @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.num_epochs * self.steps_per_epoch
+
+    @property
     def network(self) -> nn.Module:
         """The bare network, without DDP."""
         return self.engine.unwrap_model(self.model)

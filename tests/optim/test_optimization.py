@@ -339,7 +339,8 @@ def drive(cycle: OneCycle, epochs: int, steps_per_epoch: int) -> tuple[list[floa
     """Rate of the backbone and of a head, and momentum, that each step of a training uses."""
     optimizer = sgd(SmallNetwork(), 0.01, momentum=0.0, weight_decay=0.0)
     runner = SimpleNamespace(
-        optimizer=optimizer, num_epochs=epochs, steps_per_epoch=steps_per_epoch, epoch_step=0, is_train_loader=True,
+        optimizer=optimizer, num_epochs=epochs, steps_per_epoch=steps_per_epoch, total_steps=epochs * steps_per_epoch,
+        epoch_step=0, is_train_loader=True,
         optimizer_stepped=True, optimizer_steps=0,
     )  # fmt: skip
     cycle.on_experiment_start(runner)

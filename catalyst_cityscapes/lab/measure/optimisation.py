@@ -112,6 +112,11 @@ class StepsAlone(ScheduleRun):
     iteration: int = -1
     loader_key: str = "train"
 
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.num_epochs * self.steps_per_epoch
+
 
 def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: int) -> Optimisation:
     """Runs the recipe's optimiser and schedule over the whole training.
