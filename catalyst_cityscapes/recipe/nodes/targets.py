@@ -172,10 +172,11 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             from catalyst_cityscapes.recipe.nodes.step_owners import check_roles
 
             check_roles(targets, error_at)
-        elif name == "criterion":
+        if name in ("callbacks", "criterion"):
             from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_tensor_arguments
 
-            for path, node, target in targets:
+            losses = [entry for entry in targets if name == "criterion" or "criteria" in entry[0]]
+            for path, node, target in losses:
                 check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
@@ -272,7 +273,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
-    if path == "criterion":
+    if path == "criterion" or "criteria" in node:
         from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])
