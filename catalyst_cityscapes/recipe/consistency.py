@@ -12,7 +12,7 @@ from semseg_ref.metric import check_ignored_value
 from semseg_ref.model.pspnet import check_side
 
 IGNORED = ("ignore_index", "ignore_label", "fill_mask")
-CLASSES = ("classes", "num_classes")
+CLASSES = ("classes", "num_classes", "num_labels")
 _CONSTANT_BORDER = 0  # cv2.BORDER_CONSTANT
 
 

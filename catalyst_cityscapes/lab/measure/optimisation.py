@@ -17,13 +17,13 @@ from catalyst.core.callback import Callback, ISchedulerCallback
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from catalyst_cityscapes.models.parts import head_names
 from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.key_roles import callback_role
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.context import Place, ScheduleRun, StepCallback
 from semseg_ref.base.errors import OptionError
-from semseg_ref.optimizer import group_modules
 
 BACKBONE, HEADS = "backbone", "heads"
 PARTS = (BACKBONE, HEADS)
@@ -179,13 +179,8 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
     )
 
 
-def head_names(network: nn.Module) -> set[str]:
-    """Names of the network's child modules that are heads and not backbone."""
-    return set(getattr(network, "head_names", None) or group_modules(network)[1])
-
-
 def _describe_parameters(network: nn.Module) -> dict[int, tuple[str, str]]:
-    heads = head_names(network)
+    heads = set(head_names(network))
     described = {}
     for module_name, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -31,6 +31,7 @@ ALLOWED = (
     "albumentations",
     "segmentation_models_pytorch",
     "timm",
+    "transformers",
 )
 
 REFUSED = {

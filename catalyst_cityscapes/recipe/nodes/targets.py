@@ -7,6 +7,7 @@ A target must be on the allow-list by the module that defines it and not only by
 import importlib
 import inspect
 import json
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from semseg_ref.base.safe.torch_load import no_pickled_code
 SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr", "weight_decay"}}
 """Arguments that the runner adds when it builds a node."""
 
+TRANSFORMERS = re.compile(r"transformers\.models\..*\.(modeling|configuration)_\w+")
+"""Its modules of networks and configurations; the rest reads, writes and fetches files."""
 NODE_KEYS = ("_target_", "_mode_")
 OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
 ErrorAt = Callable[..., InputError]
@@ -53,6 +56,11 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
         raise InputError(f"target '{name}' is defined in '{module}', which is outside the allowed packages")
     if within(module, trusted):
         return found
+    if within(module, ("transformers",)) and not (inspect.isclass(found) and TRANSFORMERS.fullmatch(module)):
+        raise InputError(
+            f"target '{name}' is outside the allowed packages: of transformers, only the classes of networks and of "
+            f"their configurations (transformers.models.*); {module} has other things"
+        )
     for path in (name, module, f"{module}.{getattr(found, '__qualname__', '')}"):
         if not is_allowed(path):
             raise InputError(f"target '{name}' is outside the allowed packages: {module} {reason_against(path)}")
@@ -218,15 +226,16 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
         return target
     arguments = [key for key in node if key not in NODE_KEYS]
     names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    settable = _settable(target) if within(target.__module__, ("transformers",)) else []
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     supplied = SUPPLIED.get(path, set())
     special = {"groups"} if path == ("optimizer",) else set()
     for key in arguments:
         if key in supplied:
             raise error_at((*path, key), "unknown argument; the runner sets it")
-        if key not in names and key not in special and not open_ended:
+        if key not in (*names, *settable, *special) and not open_ended:
             raise error_at(
-                (*path, key), f"unknown argument{did_you_mean(str(key), [*set(names) - supplied, *special])}"
+                (*path, key), f"unknown argument{did_you_mean(str(key), [*set(names) - supplied, *special, *settable])}"
             )
     for name in names:
         required = parameters[name].default is inspect.Parameter.empty
@@ -238,6 +247,13 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
     if problem:
         raise error_at(path, problem)
     return target
+
+
+def _settable(target: Callable) -> list[str]:
+    # A configuration of transformers takes its settable properties (num_labels) as arguments, and its signature does
+    # not say so; whatever else it is given it keeps without a word.
+    public = (name for name in dir(target) if not name.startswith("_"))
+    return [name for name in public if getattr(getattr(target, name), "fset", None) is not None]
 
 
 def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
@@ -259,9 +275,16 @@ def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: 
 def without_pretrained(node: dict[str, Any], pretrained: str | None = None) -> dict[str, Any]:
     """A checked network's node that reads no weights, or those of the file `pretrained`, whatever it says itself."""
     # A network's own default may be to read an ImageNet file.
-    arguments = inspect.signature(locate(node["_target_"])[1]).parameters
-    defaults = {"pretrained": pretrained or False, "encoder_weights": None}
-    return {**node, **{name: value for name, value in defaults.items() if name in arguments}}
+    target = locate(node["_target_"])[1]
+    arguments = inspect.signature(target).parameters
+    defaults: dict[str, Any] = {"pretrained": pretrained or False, "encoder_weights": None}
+    if target.__module__.startswith("torchvision."):
+        defaults |= {"weights": None, "weights_backbone": None}
+    inner = {
+        key: without_pretrained(value) if isinstance(value, dict) and "_target_" in value else value
+        for key, value in node.items()
+    }
+    return {**inner, **{name: value for name, value in defaults.items() if name in arguments}}
 
 
 def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
