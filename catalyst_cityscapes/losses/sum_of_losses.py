@@ -20,8 +20,8 @@ class SumOfLosses(nn.Module):
 
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float] | None = None) -> None:
         super().__init__()
-        if not losses:
-            raise OptionError("losses: expected at least one loss, got an empty list")
+        if not isinstance(losses, (list, tuple)) or not losses:
+            raise OptionError(f"losses: expected a list of at least one loss, got {losses!r}")
         for index, loss in enumerate(losses):
             if not isinstance(loss, nn.Module):
                 raise OptionError(f"losses.{index}: expected a torch.nn.Module, got {type(loss).__name__}")

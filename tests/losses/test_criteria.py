@@ -181,7 +181,7 @@ def test_a_sum_weights_its_losses():
         (lambda: OhemCrossEntropyMmseg(min_kept=0), "min_kept: expected at least 1 pixel an image, got 0"),
         (lambda: OhemCrossEntropyBiSeNet(thresh=0), "thresh: expected a probability above 0 and at most 1, got 0"),
         (lambda: OhemCrossEntropyBiSeNet(min_share=0), "min_share: expected at least 1, got 0"),
-        (lambda: SumOfLosses([]), "losses: expected at least one loss, got an empty list"),
+        (lambda: SumOfLosses([]), "losses: expected a list of at least one loss, got []"),
         (lambda: SumOfLosses([CrossEntropy(), len]), "losses.1: expected a torch.nn.Module"),
         (lambda: SumOfLosses([CrossEntropy()], [1, 2]), "weights: has 2 numbers, expected 1, one a loss"),
     ],

@@ -17,7 +17,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from catalyst_cityscapes.recipe.nodes import user_code
-from catalyst_cityscapes.recipe.nodes.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
+from catalyst_cityscapes.recipe.nodes.allow_list import (
+    ALLOWED,
+    FACTORIES,
+    REFUSED_ARGUMENTS,
+    is_allowed,
+    reason_against,
+    within,
+)
 from catalyst_cityscapes.recipe.nodes.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.nodes.renamed import current_name
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -27,6 +34,8 @@ from semseg_ref.base.safe.torch_load import no_pickled_code
 SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr", "weight_decay"}}
 """Arguments that the runner adds when it builds a node."""
 
+WITH_LOSSES = ("criterion", "callbacks")
+"""Sections in which a loss may stand: the criterion, and inside of a callback that has some of its own."""
 NODE_KEYS = ("_target_", "_mode_")
 OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
 ErrorAt = Callable[..., InputError]
@@ -40,9 +49,12 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
             function.
     """
     name = current_name(name)
+    if name in FACTORIES:
+        return locate(name)[1]
     if not within(name, (*ALLOWED, *trusted)):
+        of_torch = f"; of torch itself {', '.join(FACTORIES)}" if name.startswith("torch.") else ""
         raise InputError(
-            f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}); "
+            f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}{of_torch}); "
             f"--trust {name.split('.')[0]} allows it for this run"
         )
     holder, found = locate(name, trusted)
@@ -73,6 +85,9 @@ def locate(name: str, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
     Raises:
         InputError: not importable, or no such attribute (with the nearest).
     """
+    if name in FACTORIES:
+        factories = importlib.import_module("catalyst_cityscapes.recipe.nodes.torch_factories")
+        return factories, getattr(factories, name.removeprefix("torch."))
     parts = name.split(".")
     found, used = _import_longest(parts, trusted)
     holder = None
@@ -172,14 +187,17 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             from catalyst_cityscapes.recipe.nodes.step_owners import check_roles
 
             check_roles(targets, error_at)
-        elif name == "criterion":
+        if name in WITH_LOSSES:
             from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_tensor_arguments
 
             for path, node, target in targets:
-                check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
+                if path[0] == "criterion" or len(path) > 2:
+                    check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
                 _check_types(path, node, target, error_at)
+            if node["_target_"] in FACTORIES:
+                _check_factory(path, node, target, error_at)
 
 
 def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt) -> None:
@@ -250,9 +268,21 @@ def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: 
             config = ConfigDict(arbitrary_types_allowed=True)
             TypeAdapter(hints[key], config=config).validate_json(json.dumps(value, default=str), strict=True)
         except ValidationError as error:
-            raise error_at((*path, key), f"{error.errors()[0]['msg']} (got {value!r})", True) from error
+            first = error.errors()[0]
+            said = "Input should be a '_target_'" if first["type"] == "needs_python_object" else first["msg"]
+            raise error_at((*path, key), f"{said} (got {value!r})", True) from error
         except PydanticUserError:
             continue
+
+
+def _check_factory(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
+    from catalyst_cityscapes.recipe.nodes.torch_factories import factory_problem
+
+    if node.get("_mode_") == "partial":
+        raise error_at((*path, "_mode_"), f"{node['_target_']} makes a tensor here; leave it out")
+    problem = factory_problem(target, {key: value for key, value in node.items() if key not in NODE_KEYS})
+    if problem:
+        raise error_at(path, f"{node['_target_']}: {problem}")
 
 
 def without_pretrained(node: dict[str, Any], pretrained: str | None = None) -> dict[str, Any]:
@@ -272,7 +302,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
-    if path == "criterion":
+    if path.partition(".")[0] in WITH_LOSSES:
         from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])
@@ -284,7 +314,8 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         cause = error.__cause__ or error
         while not isinstance(cause, InputError) and cause.__cause__ is not None:
             cause = cause.__cause__
-        raise InputError(f"{path}: {node['_target_']}: {' '.join(str(cause).split())}") from error
+        said = " ".join(str(cause).split()) or f"{type(cause).__name__}, without a word: it takes no such arguments"
+        raise InputError(f"{path}: {node['_target_']}: {said}") from error
 
 
 class TargetRegistry(hydra_slayer.Registry):
