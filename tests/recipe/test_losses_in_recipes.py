@@ -18,6 +18,8 @@ CE = f"{{_target_: {OURS}.CrossEntropy, ignore_index: 255}}"
 DICE = f"{{_target_: {SMP}.DiceLoss, mode: multiclass, ignore_index: 255}}"
 FOCAL = f"{{_target_: {SMP}.FocalLoss, mode: multiclass, ignore_index: 255}}"
 
+pytest.importorskip("segmentation_models_pytorch")
+
 
 def sum_of(*losses: str, weights: str = "null") -> str:
     return f"{{_target_: {OURS}.SumOfLosses, losses: [{', '.join(losses)}], weights: {weights}}}"
@@ -59,6 +61,17 @@ def test_smps_dice_and_focal_are_what_the_page_says():
     binary = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     focal = (1 - (-binary).exp()) ** 2 * binary  # a sigmoid for each class, no softmax over them
     torch.testing.assert_close(checked(FOCAL)(*batch()), focal.mean())
+
+
+def test_smps_losses_of_a_batch_without_labels():
+    logits, target = batch()
+    logits.requires_grad_()
+    nowhere = torch.full_like(target, 255)
+    dice = checked(DICE)(logits, nowhere)
+    dice.backward()
+    assert dice.item() == 0
+    assert logits.grad.abs().max() == 0
+    assert checked(FOCAL)(logits, nowhere).isnan()
 
 
 def test_a_sum_builds_its_parts_with_their_tensors():
