@@ -118,6 +118,7 @@ def test_lint_measures_them(node):
         (sum_of("ce"), "criterion.losses: Input should be a '_target_' (got ['ce'])"),
         (sum_of(CE, weights="[1, 2]"), "SumOfLosses: weights: has 2 numbers, expected 1, one a loss"),
         (f"{{_target_: {OURS}.SumOfLosses, losses: {CE}}}", "losses: expected a list of at least one loss, got Cross"),
+        (sum_of(CE, "{_target_: torch.nn.NLLLoss, ignore_index: 255}", weights="[1, 0.1]"), "takes log-probab"),
         (sum_of("{_target_: torch.load, f: x}"), "criterion.losses.0._target_: target 'torch.load' is outside"),
     ],
 )
