@@ -142,10 +142,18 @@ def test_another_ignored_value_is_found_in_every_nesting(node, said):
         check_consistency(toy_recipe("city", *SMALL, f"criterion={node}"))
 
 
-def test_lists_of_a_loss_inside_a_callback_become_tensors_too():
-    node = {"_target_": "support.faults.components.WrappedLoss", "weight": [1, 2, 3]}
-    built = build({"_target_": "builtins.dict", "criteria": [node]}, "callbacks.aux_loss")
-    assert built["criteria"][0].weight.tolist() == [1, 2, 3]
+def test_a_heads_own_criterion_is_checked_like_the_recipes():
+    weighted = argument(CE, "weight: [1, 2, 30]")
+    three = ("data.classes=3", "model.classes=3")
+    recipe = toy_recipe("city", *three, f"callbacks.aux_loss.criteria=[{sum_of(weighted)}]")
+    criterion = build(recipe.callbacks["aux_loss"], "callbacks.aux_loss").criteria[0]
+    assert criterion.losses[0].weight.tolist() == [1, 2, 30]
+    for node, said in (
+        (argument(CE, "weight: [1, 2]"), r"aux_loss\.criteria\.0\.losses\.0\.weight: has 2 numbers"),
+        (argument(DICE, "from_logits: false"), r"aux_loss\.criteria\.0\.losses\.0: .* takes probabilities"),
+    ):
+        with pytest.raises(InputError, match=said):
+            toy_recipe("city", *three, f"callbacks.aux_loss.criteria=[{sum_of(node)}]")
 
 
 def test_a_training_with_cross_entropy_and_dice(toy_city, workdir):

@@ -34,8 +34,6 @@ from semseg_ref.base.safe.torch_load import no_pickled_code
 SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr", "weight_decay"}}
 """Arguments that the runner adds when it builds a node."""
 
-WITH_LOSSES = ("criterion", "callbacks")
-"""Sections in which a loss may stand: the criterion, and inside of a callback that has some of its own."""
 NODE_KEYS = ("_target_", "_mode_")
 OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
 ErrorAt = Callable[..., InputError]
@@ -187,12 +185,12 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             from catalyst_cityscapes.recipe.nodes.step_owners import check_roles
 
             check_roles(targets, error_at)
-        if name in WITH_LOSSES:
+        if name in ("callbacks", "criterion"):
             from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_tensor_arguments
 
-            for path, node, target in targets:
-                if path[0] == "criterion" or len(path) > 2:
-                    check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
+            losses = [entry for entry in targets if name == "criterion" or "criteria" in entry[0]]
+            for path, node, target in losses:
+                check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
                 _check_types(path, node, target, error_at)
@@ -302,7 +300,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
-    if path.partition(".")[0] in WITH_LOSSES:
+    if path == "criterion" or "criteria" in node:
         from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])
