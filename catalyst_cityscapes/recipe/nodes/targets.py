@@ -18,7 +18,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from catalyst_cityscapes.recipe.nodes import user_code
-from catalyst_cityscapes.recipe.nodes.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
+from catalyst_cityscapes.recipe.nodes.allow_list import (
+    ALLOWED,
+    FACTORIES,
+    REFUSED_ARGUMENTS,
+    is_allowed,
+    reason_against,
+    within,
+)
 from catalyst_cityscapes.recipe.nodes.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.nodes.renamed import current_name
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -43,9 +50,12 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
             function.
     """
     name = current_name(name)
+    if name in FACTORIES:
+        return locate(name)[1]
     if not within(name, (*ALLOWED, *trusted)):
+        of_torch = f"; of torch itself {', '.join(FACTORIES)}" if name.startswith("torch.") else ""
         raise InputError(
-            f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}); "
+            f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}{of_torch}); "
             f"--trust {name.split('.')[0]} allows it for this run"
         )
     holder, found = locate(name, trusted)
@@ -81,6 +91,9 @@ def locate(name: str, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
     Raises:
         InputError: not importable, or no such attribute (with the nearest).
     """
+    if name in FACTORIES:
+        factories = importlib.import_module("catalyst_cityscapes.recipe.nodes.torch_factories")
+        return factories, getattr(factories, name.removeprefix("torch."))
     parts = name.split(".")
     found, used = _import_longest(parts, trusted)
     holder = None
@@ -189,6 +202,8 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
                 _check_types(path, node, target, error_at)
+            if node["_target_"] in FACTORIES:
+                _check_factory(path, node, target, error_at)
 
 
 def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt) -> None:
@@ -267,9 +282,21 @@ def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: 
             config = ConfigDict(arbitrary_types_allowed=True)
             TypeAdapter(hints[key], config=config).validate_json(json.dumps(value, default=str), strict=True)
         except ValidationError as error:
-            raise error_at((*path, key), f"{error.errors()[0]['msg']} (got {value!r})", True) from error
+            first = error.errors()[0]
+            said = "Input should be a '_target_'" if first["type"] == "needs_python_object" else first["msg"]
+            raise error_at((*path, key), f"{said} (got {value!r})", True) from error
         except PydanticUserError:
             continue
+
+
+def _check_factory(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
+    from catalyst_cityscapes.recipe.nodes.torch_factories import factory_problem
+
+    if node.get("_mode_") == "partial":
+        raise error_at((*path, "_mode_"), f"{node['_target_']} makes a tensor here; leave it out")
+    problem = factory_problem(target, {key: value for key, value in node.items() if key not in NODE_KEYS})
+    if problem:
+        raise error_at(path, f"{node['_target_']}: {problem}")
 
 
 def without_pretrained(node: dict[str, Any], pretrained: str | None = None) -> dict[str, Any]:
@@ -308,7 +335,8 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         cause = error.__cause__ or error
         while not isinstance(cause, InputError) and cause.__cause__ is not None:
             cause = cause.__cause__
-        raise InputError(f"{path}: {node['_target_']}: {' '.join(str(cause).split())}") from error
+        said = " ".join(str(cause).split()) or f"{type(cause).__name__}, without a word: it takes no such arguments"
+        raise InputError(f"{path}: {node['_target_']}: {said}") from error
 
 
 class TargetRegistry(hydra_slayer.Registry):
