@@ -55,7 +55,7 @@ def check_sizes(recipe: Recipe, error_at: Callable[..., InputError]) -> None:
         try:
             check_side(f"{side}", side, step)
         except OptionError as error:
-            raise error_at(("protocol", "crop"), str(error)) from error
+            raise error_at(("protocol", "crop"), str(error), of_value=True) from error
 
 
 def _compare(path: tuple, node: dict[str, Any], name: str, key: str, wanted: int) -> None:
