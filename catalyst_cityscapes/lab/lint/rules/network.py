@@ -253,7 +253,7 @@ RULES = (
         ("error",),
         "official recipe",
         STEP,
-        "take a network that returns (main, auxiliary) logits in training",
+        "take a network that returns auxiliary logits in training, or set callbacks.aux_loss.weight: 0",
         _no_aux,
     ),
     Rule(
