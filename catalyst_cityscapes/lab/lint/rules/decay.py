@@ -31,7 +31,8 @@ def _momenta(facts: Facts) -> np.ndarray:
 
 def _no_momentum(facts: Facts) -> Iterator[Diagnostic]:
     momenta = _momenta(facts)
-    if momenta.size and momenta.max() == 0:
+    # Others rescale their gradients, and a step is not ten times smaller without momentum.
+    if momenta.size and momenta.max() == 0 and facts.optimisation.optimizer in SGD_KINDS:
         yield Diagnostic(
             "error",
             f"no step of any group uses momentum, official {official().momentum:g}: without it the effective step is "
