@@ -17,6 +17,9 @@ UNITS = ("iteration", "epoch")
 MOMENTUM_CYCLES = ("OneCycleLR", "CyclicLR")
 """They write the momentum too, unless `cycle_momentum` is false."""
 
+REFUSALS = (ValueError, TypeError, KeyError, ArithmeticError)
+"""What torch raises for arguments that it cannot use."""
+
 
 class TorchScheduler(PlacedCallback, ISchedulerCallback):
     """Builds a scheduler over the run's optimiser and steps it after the optimiser's step.
@@ -72,8 +75,8 @@ class TorchScheduler(PlacedCallback, ISchedulerCallback):
         name = self._node.func.__name__
         try:
             self.scheduler = _build(self._node, optimizer)
-        except (ValueError, TypeError, KeyError) as error:
-            raise OptionError(f"scheduler: {name}: {' '.join(str(error).split())}") from error
+        except REFUSALS as error:
+            raise self._refusal(error) from error
         steps = runner.total_steps
         if self.every == "epoch":
             steps = -(-steps // runner.steps_per_epoch)
@@ -89,7 +92,11 @@ class TorchScheduler(PlacedCallback, ISchedulerCallback):
                 group.update(values)
 
     def on_batch_end(self, runner: ScheduleRun) -> None:
-        """Steps the scheduler, which writes the rates of the next step."""
+        """Steps the scheduler, which writes the rates of the next step.
+
+        Raises:
+            OptionError: it cannot compute them from its arguments; some schedulers look at them here only.
+        """
         if not runner.is_train_loader or not runner.optimizer_stepped:
             return
         if self.every == "epoch" and runner.optimizer_steps % runner.steps_per_epoch:
@@ -97,7 +104,13 @@ class TorchScheduler(PlacedCallback, ISchedulerCallback):
         with warnings.catch_warnings():
             # Of a first step that a gradient scaler left out, and of what SequentialLR calls itself.
             warnings.simplefilter("ignore", UserWarning)
-            self.scheduler.step()
+            try:
+                self.scheduler.step()
+            except REFUSALS as error:
+                raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> OptionError:
+        return OptionError(f"scheduler: {self._node.func.__name__}: {' '.join(str(error).split())}")
 
 
 def _check(node: Any, place: str) -> None:
