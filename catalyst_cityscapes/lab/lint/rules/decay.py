@@ -145,7 +145,8 @@ def _amount(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _none(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.optimisation is not None and facts.optimisation.decay and not any(facts.optimisation.decay.values()):
+    found = facts.optimisation
+    if found is not None and found.decay and not any(found.decay.values()) and not any(found.rescaled_decay.values()):
         yield Diagnostic("warning", f"no parameter decays, official {official().weight_decay:g} on all", {"decay": 0.0})
 
 
