@@ -187,7 +187,9 @@ def _near_row(row: Mapping[str, Any], parameters: list[_Parameter]) -> str:
         return did_you_mean(row["kind"], kinds)
     names = {parameter.name for parameter in parameters}
     parts = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
-    return next((hint for hint in (_nearest(pattern.rstrip(".*"), parts) for pattern in _patterns(row)) if hint), "")
+    hints = (_nearest(pattern.rstrip(".*"), parts) for pattern in _patterns(row))
+    modules = ", ".join(dict.fromkeys(parameter.name.partition(".")[0] for parameter in parameters))
+    return next((hint for hint in hints if hint), f"; names begin with {modules}")
 
 
 def _nearest(name: str, valid: set[str]) -> str:

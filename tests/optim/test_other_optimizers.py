@@ -1,16 +1,21 @@
 """Optimisers other than SGD: defaults, resuming, what no training step can do with, and what is measured of them."""
 
 import math
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ConstantLR
 
+from catalyst_cityscapes.callbacks import TorchScheduler
 from catalyst_cityscapes.lab.lint import table
 from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, HEADS, Optimisation, measure_optimisation
 from catalyst_cityscapes.optim import groups_by_rule
 from catalyst_cityscapes.optim.from_recipe import recipe_groups
+from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -45,6 +50,18 @@ def test_what_a_node_leaves_out_is_the_optimiser_s_default():
     assert {(group["lr"] / group["lr_multiplier"], group["weight_decay"]) for group in groups} == {(0.01, 0.0)}
 
 
+def test_without_groups_every_parameter_is_in_one():
+    """Parameters of the network itself, and weights that two of its modules share, too."""
+    model = SmallLogits()
+    model.token = nn.Parameter(torch.zeros(1))
+    model.aux[1].weight = model.cls[1].weight
+    node, groups = recipe_groups(recipe_of("AdamW", "optimizer.groups=null").optimizer, model)
+    assert {group["lr"] for group in groups} == {0.001}
+    optimizer = build(node, "optimizer", params=groups)
+    grouped = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in grouped} == {id(p) for p in model.parameters()}
+
+
 def trained(optimizer: torch.optim.Optimizer, model: nn.Module, steps: range) -> None:
     for step in steps:
         generator = torch.Generator().manual_seed(step)
@@ -72,6 +89,32 @@ def test_an_optimiser_goes_on_from_its_state(name):
     assert [group["name"] for group in resumed.param_groups] == [group["name"] for group in stopped.param_groups]
     trained(resumed, again, range(2, 4))
     assert all(map(torch.equal, whole.parameters(), again.parameters()))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_a_step_that_the_scaler_of_fp16_skips_is_as_if_it_was_not(name, fused):
+    """Under a schedule of torch, which counts the skipped step, without a warning."""
+    found = []
+    for gradients in ([0.5, 0.25], [math.inf, 0.5, math.inf, 0.25]):
+        parameter = nn.Parameter(torch.ones(4))
+        optimizer = getattr(torch.optim, name)([parameter], lr=0.1, fused=fused)
+        start_momenta(optimizer)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1.0, backoff_factor=0.999999)
+        run = SimpleNamespace(
+            optimizer=optimizer, total_steps=9, steps_per_epoch=3, is_train_loader=True, optimizer_stepped=True
+        )
+        schedule = TorchScheduler(partial(ConstantLR, factor=1.0))
+        schedule.on_experiment_start(run)
+        for gradient in gradients:
+            scaler.scale(torch.zeros(()))  # makes the scale
+            parameter.grad = torch.full((4,), gradient)
+            scaler.step(optimizer)
+            scaler.update()
+            schedule.on_batch_end(run)
+        assert schedule.scheduler.last_epoch == len(gradients)
+        found.append(parameter.detach().clone())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(

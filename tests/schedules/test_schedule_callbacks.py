@@ -171,7 +171,7 @@ def test_a_cycle_that_drives_the_momentum_says_so():
         (
             lambda: of_torch(name="OneCycleLR", max_lr=0.1, total_steps=19),
             torch.optim.SGD,
-            "scheduler: OneCycleLR ends after 19 steps, and the training has 20 iterations; total_steps: 20 fits",
+            "scheduler: OneCycleLR: ends after 19 steps, and the training has 20 iterations; total_steps: 20 fits",
         ),
         (
             lambda: of_torch("epoch", name="OneCycleLR", max_lr=0.1, total_steps=3),
@@ -191,8 +191,11 @@ def test_a_cycle_that_drives_the_momentum_says_so():
     ],
 )
 def test_a_scheduler_that_does_not_fit_is_refused_before_the_first_step(callback, kind, message):
+    run, made = training(kind), callback()
+    run.callbacks = {"other": object(), "cosine": made}
     with pytest.raises(OptionError, match=message) as raised:
-        callback().on_experiment_start(training(kind))
+        made.on_experiment_start(run)
+    assert str(raised.value).startswith("callbacks.cosine.scheduler: ")
     assert "\n" not in str(raised.value)
 
 

@@ -72,19 +72,16 @@ class TorchScheduler(PlacedCallback, ISchedulerCallback):
         """
         optimizer = getattr(runner.optimizer, "optimizer", runner.optimizer)  # accelerate's wrapper would be stepped
         kept = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        name = self._node.func.__name__
         try:
             self.scheduler = _build(self._node, optimizer)
         except REFUSALS as error:
-            raise self._refusal(error) from error
+            raise self._refusal(runner, str(error)) from error
         steps = runner.total_steps
         if self.every == "epoch":
             steps = -(-steps // runner.steps_per_epoch)
         if isinstance(self.scheduler, OneCycleLR) and self.scheduler.total_steps < steps:
-            raise OptionError(
-                f"scheduler: {name} ends after {self.scheduler.total_steps} steps, and the training has {steps} "
-                f"{self.every}s; total_steps: {steps} fits"
-            )
+            ends = f"ends after {self.scheduler.total_steps} steps, and the training has {steps} {self.every}s"
+            raise self._refusal(runner, f"{ends}; total_steps: {steps} fits")
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
             # Schedulers write rates when they are built, some from the rate that is there.
@@ -107,10 +104,12 @@ class TorchScheduler(PlacedCallback, ISchedulerCallback):
             try:
                 self.scheduler.step()
             except REFUSALS as error:
-                raise self._refusal(error) from error
+                raise self._refusal(runner, str(error)) from error
 
-    def _refusal(self, error: Exception) -> OptionError:
-        return OptionError(f"scheduler: {self._node.func.__name__}: {' '.join(str(error).split())}")
+    def _refusal(self, runner: ScheduleRun, reason: str) -> OptionError:
+        # Where schedules are measured alone there are no callbacks to look for this one's key among.
+        names = (f"callbacks.{name}." for name, each in getattr(runner, "callbacks", {}).items() if each is self)
+        return OptionError(f"{next(names, '')}scheduler: {self._node.func.__name__}: {' '.join(reason.split())}")
 
 
 def _check(node: Any, place: str) -> None:
