@@ -41,7 +41,7 @@ class Protocol:
     """How an image becomes class probabilities (the reference's TEST section and its tester's constants).
 
     Args:
-        crop: (height, width) of a window in pixels; each a multiple of 8, plus 1 (the network's condition).
+        crop: (height, width) of a window in pixels; at least 1. What sides a network takes is its own to say.
         base_size: length in pixels of the image's long side at scale 1.
         scales: factors on `base_size`; the scales' probabilities are averaged.
         flip: average each window with its mirror image.
@@ -69,10 +69,7 @@ class Protocol:
         if isinstance(self.crop, str) or not isinstance(self.crop, Sequence) or len(self.crop) != 2:
             raise OptionError(f"protocol: crop {self.crop!r}: expected (height, width)")
         for side in self.crop:
-            if (_whole("crop", side) - 1) % OUTPUT_STRIDE or side == 1:
-                below = max((side - 1) // OUTPUT_STRIDE, 1) * OUTPUT_STRIDE + 1
-                nearest = f"{below}" if side < below else f"{below} or {below + OUTPUT_STRIDE}"
-                raise OptionError(f"protocol: crop {side}: crop - 1 must be a multiple of 8; nearest: {nearest}")
+            _whole("crop", side)
         if not isinstance(self.flip, bool):
             raise OptionError(f"protocol: flip {self.flip!r}: expected True or False")
         if self.scorer not in SCORERS:
@@ -187,11 +184,16 @@ def protocol_from_cfg(cfg: Mapping[str, Any]) -> Protocol:
     """The protocol of an official config: keys test_h, test_w, base_size and scales; flip and the rest are constants.
 
     Raises:
-        OptionError: a missing key or an invalid value.
+        OptionError: a missing key or an invalid value, as a window that the reference's networks cannot take.
     """
     for key in ("test_h", "test_w", "base_size", "scales"):
         if key not in cfg:
             raise OptionError(f"config: key '{key}' (section TEST) is missing")
+    for side in (cfg["test_h"], cfg["test_w"]):
+        if (_whole("crop", side) - 1) % OUTPUT_STRIDE or side == 1:
+            below = max((side - 1) // OUTPUT_STRIDE, 1) * OUTPUT_STRIDE + 1
+            nearest = f"{below}" if side < below else f"{below} or {below + OUTPUT_STRIDE}"
+            raise OptionError(f"protocol: crop {side}: crop - 1 must be a multiple of 8; nearest: {nearest}")
     scales = _numbers("scales", cfg["scales"], above=0)
     names = {(1.0,): "semseg-ss", MULTI_SCALES: "semseg-ms"}
     return Protocol((cfg["test_h"], cfg["test_w"]), cfg["base_size"], scales, name=names.get(scales))

@@ -66,7 +66,7 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     if device == "cuda" and not torch.cuda.is_available():
         raise OptionError("--device cuda: no GPU is visible")
     network = recipe_network(recipe)
-    check_network(network, recipe.data.classes, recipe.data.crop, None, training=False)
+    check_network(network, recipe.data.classes, recipe.data.crop, None)
     content = load_weights(network, checkpoint, warn)
     check_trained_normalisation(recipe, content.get("recipe"), checkpoint)
     epoch = content.get("epoch")

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from catalyst_cityscapes.models.acceleration import MemoryFormat, apply_memory_format
+from catalyst_cityscapes.models.outputs import outputs_of
 from semseg_ref.tester import strict_fp32
 
 FOLDING_BOUND = 1e-4
@@ -89,4 +90,4 @@ def _pairs(model: nn.Module, window: torch.Tensor) -> list[tuple[str, str]]:
 
 
 def _logits(output: torch.Tensor | tuple) -> torch.Tensor:
-    return output[0] if isinstance(output, (tuple, list)) else output
+    return outputs_of(output)[0]

@@ -17,6 +17,7 @@ from catalyst_cityscapes.inference.fast_network import fast_network
 from catalyst_cityscapes.inference.window_sum import WindowSum
 from catalyst_cityscapes.inference.windows import PreparedScale, check_image, prepare_scale
 from catalyst_cityscapes.models.acceleration import FORMATS, MemoryFormat
+from catalyst_cityscapes.models.outputs import check_sides, outputs_of
 from semseg_ref.base.errors import InputError, OptionError, did_you_mean
 from semseg_ref.protocol import Protocol
 from semseg_ref.tester import evaluation_mode, network_device
@@ -73,7 +74,7 @@ class Predictor:
     which is made of the first window's weights, batch norm is folded into the convolutions.
 
     Args:
-        model: returns logits [N, K, h', w'], or a tuple whose first element they are; its parameters' device is used.
+        model: gives `models.outputs.Outputs`, of which the main logits count; its parameters' device is used.
         protocol: how to test.
         mode: `exact` or `fast`.
         batch: windows at once, each with its mirror image where the protocol flips; default 1 on a CPU, 8 on a GPU.
@@ -82,7 +83,8 @@ class Predictor:
         memory_format: of `fast`; default channels-last on a GPU where tensor cores compute, which is all but fp32.
 
     Raises:
-        OptionError: unknown mode or precision; `exact` with a batch or with another precision than fp32.
+        OptionError: windows of a size that the network does not take; unknown mode or precision; `exact` with a batch
+            or with another precision than fp32.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Predictor:
             raise OptionError(f"tester exact: {given}: its windows go through the network one by one in fp32; use fast")
         if batch is not None and batch < 1:
             raise OptionError(f"batch {batch}: expected a positive whole number of windows")
+        check_sides(model, protocol.crop, "protocol.crop")
         self.model, self.protocol, self.mode, self.precision = model, protocol, mode, precision
         self.device = network_device(model)
         self.batch = (batch or FAST_BATCH[self.device.type]) if mode == "fast" else 1
@@ -223,7 +226,7 @@ class Predictor:
         batch = batch.contiguous(memory_format=FORMATS[self.memory_format])
         with self.arithmetic():
             output = self.model(batch)
-        logits = output[0] if isinstance(output, (tuple, list)) else output
+        logits = outputs_of(output)[0]
         del output, batch
         each = 2 if flip else 1
         for index, window in enumerate(windows):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from catalyst_cityscapes.models.two_heads import TwoHeads
+from catalyst_cityscapes.models.segmenter import Segmenter
 from semseg_ref import optimizer
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM
 from semseg_ref.model.psanet import PSANet
@@ -16,7 +16,7 @@ from semseg_ref.model.pspnet import PSPNet
 from semseg_ref.model.resnet import Pretrained
 
 
-class PSPNetLogits(TwoHeads, PSPNet):
+class PSPNetLogits(Segmenter, PSPNet):
     """PSPNet whose forward returns (main, aux) logits.
 
     Args:
@@ -65,7 +65,7 @@ class PSPNetLogits(TwoHeads, PSPNet):
         return self.two_head_logits(x)
 
 
-class PSANetLogits(TwoHeads, PSANet):
+class PSANetLogits(Segmenter, PSANet):
     """PSANet whose forward returns (main, aux) logits.
 
     Args:

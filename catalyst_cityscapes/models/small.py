@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from catalyst_cityscapes.models.two_heads import TwoHeads
+from catalyst_cityscapes.models.segmenter import Segmenter
 from semseg_ref import optimizer
 from semseg_ref.base.errors import OptionError
 from semseg_ref.model.pspnet import (
@@ -49,7 +49,7 @@ def basic_stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_channels, channels, stride, shortcut), *rest)
 
 
-class SmallPSPNet(TwoHeads, nn.Module):
+class SmallPSPNet(Segmenter, nn.Module):
     """PSPNet on a ResNet-18, with the reference's deep stem, dilations, pyramid, heads and names of children.
 
     Output stride 8 as there: stages three and four keep the size and are dilated by 2 and 4. Weights are random;
@@ -67,6 +67,9 @@ class SmallPSPNet(TwoHeads, nn.Module):
     Raises:
         OptionError: an argument outside its range.
     """
+
+    size_step = OUTPUT_STRIDE
+    """Heights and widths of inputs have to be a multiple of this plus 1."""
 
     BACKBONE = optimizer.BACKBONE
     HEADS = optimizer.HEADS
@@ -105,11 +108,6 @@ class SmallPSPNet(TwoHeads, nn.Module):
         self.ppm = PyramidPooling(features, features // len(bins), bins)
         self.cls = pixel_classifier(2 * features, head_channels, classes, dropout)
         self.aux = pixel_classifier(4 * width, aux_channels, classes, dropout)
-
-    @property
-    def size_step(self) -> int:
-        """Heights and widths of inputs have to be a multiple of this plus 1."""
-        return OUTPUT_STRIDE
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits of both classifiers.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catalyst_cityscapes.models.two_heads import TwoHeads
+from catalyst_cityscapes.models.segmenter import Segmenter
 from semseg_ref.base.errors import InputError, did_you_mean
 from semseg_ref.model.pspnet import pixel_classifier
 
@@ -55,7 +55,7 @@ def drop_unused(encoder: nn.Module) -> None:
     encoder.train(training)
 
 
-class SmpPSPNet(TwoHeads, nn.Module):
+class SmpPSPNet(Segmenter, nn.Module):
     """The library's PSPNet, its logits resized to the input, and the reference's kind of auxiliary head.
 
     With the library's default depth of 3 this is a much lighter network than the reference's (an encoder cut after its

@@ -5,14 +5,24 @@ from typing import Any
 
 from torch import nn
 
-from semseg_ref.optimizer import HEAD_MULTIPLIER, group_modules
+from catalyst_cityscapes.models.parts import head_names
+from semseg_ref.base.console import warn
+from semseg_ref.optimizer import HEAD_MULTIPLIER
 from semseg_ref.optimizer import parameter_groups as official_groups
 
 Groups = list[dict[str, Any]]
 
 
-def _head_names(model: nn.Module) -> Sequence[str]:
-    return getattr(model, "head_names", None) or group_modules(model)[1]
+def _heads(model: nn.Module, head_multiplier: float) -> Sequence[str]:
+    heads = head_names(model)
+    if not heads and head_multiplier != 1:
+        children = ", ".join(name for name, _ in model.named_children())
+        warn(
+            f"optimizer.groups.head_multiplier: {head_multiplier:g}: nobody says which children of "
+            f"{type(model).__name__} are heads ({children}), so all train at the base rate; name them in an attribute "
+            "head_names, or take catalyst_cityscapes.optim.groups_by_rule"
+        )
+    return heads
 
 
 def reference_groups(
@@ -21,11 +31,11 @@ def reference_groups(
     """The reference's groups: one a module, the heads at `head_multiplier` times the rate, the same decay everywhere.
 
     Args:
-        model: bare network; an adapter of another net names its heads in `head_names`.
+        model: bare network; which of its children are heads: see `models.parts.head_names`.
         lr, weight_decay: the optimiser's own; the decay stays the optimiser's default for all groups.
         head_multiplier: 10 in the reference; 1 is what the 2020 Catalyst attempt's scheduler made of it.
     """
-    return official_groups(model, lr, head_multiplier, heads=_head_names(model))
+    return official_groups(model, lr, head_multiplier, heads=_heads(model, head_multiplier))
 
 
 def no_bias_decay_groups(
@@ -44,7 +54,7 @@ def no_bias_decay_groups(
         backbone_decay: of the backbone (3e-5 there); None is the heads' value.
         skip_bias: no decay for parameters whose name ends in `bias`, batch norm's included.
     """
-    heads = _head_names(model)
+    heads = _heads(model, head_multiplier)
     groups = []
     for group in official_groups(model, lr, head_multiplier, heads=heads):
         decay = weight_decay if group["name"] in heads or backbone_decay is None else backbone_decay

@@ -1,16 +1,18 @@
-"""What a recipe says in several places and must say alike: the ignored value and the number of classes."""
+"""What a recipe says in several places and must say alike: the ignored value, the number of classes, sizes."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from catalyst_cityscapes.recipe.nodes.targets import locate, walk_nodes
 from catalyst_cityscapes.recipe.schema import Recipe
-from semseg_ref.base.errors import DataError, OptionError
+from semseg_ref.base.errors import DataError, InputError, OptionError
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.metric import check_ignored_value
+from semseg_ref.model.pspnet import check_side
 
 IGNORED = ("ignore_index", "ignore_label", "fill_mask")
-CLASSES = ("classes", "num_classes")
+CLASSES = ("classes", "num_classes", "num_labels")
 _CONSTANT_BORDER = 0  # cv2.BORDER_CONSTANT
 
 
@@ -36,6 +38,25 @@ def check_consistency(recipe: Recipe) -> None:
             load(getattr(data, key), data.classes)
         except DataError as error:
             raise DataError(f"data.{key}: {error}; data.classes is {data.classes}") from error
+
+
+def check_sizes(recipe: Recipe, error_at: Callable[..., InputError]) -> None:
+    """Refuses crops and windows that the class of the network says it cannot take (`size_step`, multiples plus 1).
+
+    A network that only knows when it is built is asked then (`models.outputs.check_sides`).
+
+    Raises:
+        InputError: `error_at` of the key path.
+    """
+    step = getattr(locate(recipe.model["_target_"])[1], "size_step", None)
+    if not isinstance(step, int):
+        return
+    for path, sides in ((("data", "crop"), recipe.data.crop), (("protocol", "crop"), recipe.protocol.crop)):
+        for side in sides or ():
+            try:
+                check_side(f"{side}", side, step)
+            except OptionError as error:
+                raise error_at(path, str(error)) from error
 
 
 def _compare(path: tuple, node: dict[str, Any], name: str, key: str, wanted: int) -> None:

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from catalyst_cityscapes.recipe.consistency import check_sizes
 from catalyst_cityscapes.recipe.nodes.targets import check_nodes
 from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.normalisation import check_stated
@@ -264,6 +265,7 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
         raise _schema_error(details[0], layers) from error
     check_nodes(recipe, layers.error, trusted)
     check_stated(recipe, layers.error)
+    check_sizes(recipe, layers.error)
     try:
         recipe.protocol.value(ANY_SIZE)
     except OptionError as error:

@@ -11,9 +11,9 @@
             for batch in loader:
                 image, target = batch                    to the device; dropout is seeded by (epoch, step, rank)
                 on_batch_start                           rates of this step are noted
-                batch = network(image)                   logits, aux_logits; a smaller target for smaller logits
+                batch = network(image)                   outputs of all heads; main logits and labels at one size
                 on_batch_end, in the order of `Place`:
-                    LOSS        losses = criterion of each head; loss = main + weight * aux; areas for the mIoU
+                    LOSS        losses = criterion of each head; loss = main + weight * aux ...; areas for the mIoU
                     MONITOR     skip_batch = loss is no number, where such batches are left out
                     STEP        zero_grad; loss.backward(); every k batches optimizer.step()
                     RATES       the rates of the next step are written
@@ -50,11 +50,13 @@ from catalyst.core.callback import (
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.models.outputs import Outputs, Resized
+from catalyst_cityscapes.models.resizing import Resizing
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.seed_streams import SeedStreams
 
 Losses = dict[str, torch.Tensor]
-"""0-dim losses by name: `loss` is what is stepped on, `main_loss` and, in training, `aux_loss` are parts of it."""
+"""0-dim losses by name: `loss` is what is stepped on, those of `losses.supervised.loss_names` are parts of it."""
 
 
 class Place(IntEnum):
@@ -87,26 +89,30 @@ class PlacedCallback(Callback):
 class LossCallback(PlacedCallback, ICriterionCallback):
     """Computes the loss of a step; the runner needs one.
 
-    `weight` is that of the auxiliary loss; 0 leaves the head out of the loss.
+    `weights` are those of the auxiliary heads; 0 leaves a head out of the loss. `criteria` are their own, None for the
+    recipe's. `resize` and `align_corners` say how logits and labels of different sizes meet; None is the network's way.
     """
 
     place = Place.LOSS
-    weight: float
+    weights: tuple[float, ...]
+    criteria: tuple[nn.Module | None, ...]
+    resize: Resized | None
+    align_corners: bool | None
 
     def losses_of(
         self,
         criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        logits: torch.Tensor,
-        aux_logits: torch.Tensor | None,
+        outputs: Outputs,
         target: torch.Tensor,
+        resizing: Resizing,
     ) -> Losses:
         """The losses of one batch, with their graph.
 
         Args:
             criterion: (logits, target) -> 0-dim loss.
-            logits: float [N, K, h, w] of the main head.
-            aux_logits: the same of the auxiliary head; None in eval mode and where a network has none.
-            target: int64 [N, h, w].
+            outputs: logits of the main head and, in training, of the auxiliary ones, float [N, K, h, w] each.
+            target: int64 [N, H, W].
+            resizing: what `resize` and `align_corners` came to for the network of this run.
         """
         raise NotImplementedError
 
@@ -151,8 +157,11 @@ class LossRun(Protocol):
     """`device`, `num_processes`, `is_main_process`, `sum_reduce(*tensors)`."""
     criterion: nn.Module
     batch: Mapping[str, Any]
-    """`features` float [N, 3, H, W], `targets` int64 [N, h, w], `logits` and `aux_logits` float [N, K, h, w] or None;
+    """`features` float [N, 3, H, W]; `outputs`, the logits of all heads (`Outputs`), and `labels` int64 [N, H, W];
+    `logits` float [N, K, h, w] and `targets` int64 [N, h, w], the main ones and the labels at one size;
     `prediction` int64 [N, H, W] where the test's protocol made it."""
+    resizing: Resizing
+    """How logits and labels of different sizes meet."""
     batch_size: int
     batch_metrics: dict[str, Any]
     loader_metrics: dict[str, float]

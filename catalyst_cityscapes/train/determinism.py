@@ -12,7 +12,7 @@ import cv2
 import torch
 
 from catalyst_cityscapes.data.training_set import data_streams
-from catalyst_cityscapes.models.contract import two_heads
+from catalyst_cityscapes.models.outputs import Outputs, outputs_of
 from catalyst_cityscapes.train.context import LossCallback, TrainingRun
 from semseg_ref.base.random_state import random_state, set_random_state
 
@@ -35,26 +35,25 @@ def nondeterministic_operations(runner: TrainingRun) -> list[str]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     network = copy.deepcopy(runner.network)
-    images, target = runner.batch["features"][:PROBE_IMAGES], runner.batch["targets"][:PROBE_IMAGES]
+    images, target = runner.batch["features"][:PROBE_IMAGES], runner.batch["labels"][:PROBE_IMAGES]
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
         with warnings.catch_warnings(record=True) as caught, torch.enable_grad(), python_code_as(was_on):
             warnings.simplefilter("always")
             with runner.engine.autocast():
-                main, aux = two_heads(network(images))
-                _loss_of(runner, main, aux, target).backward()
+                _loss_of(runner, outputs_of(network(images)), target).backward()
     finally:
         torch.use_deterministic_algorithms(was_on, warn_only=was_warn_only)
         set_random_state(state)
     return operations_in([str(entry.message) for entry in caught])
 
 
-def _loss_of(runner: TrainingRun, main: torch.Tensor, aux: torch.Tensor | None, target: torch.Tensor) -> torch.Tensor:
+def _loss_of(runner: TrainingRun, outputs: Outputs, target: torch.Tensor) -> torch.Tensor:
     component = next((each for each in runner.callbacks.values() if isinstance(each, LossCallback)), None)
     if component is not None:
-        return component.losses_of(runner.criterion.forward, main, aux, target)["loss"]
+        return component.losses_of(runner.criterion.forward, outputs, target, runner.resizing)["loss"]
     # A loss of somebody's own works on a whole run only: the same operations, in all likelihood.
-    parts = [runner.criterion.forward(logits, target) for logits in (main, aux) if logits is not None]
+    parts = [runner.criterion.forward(*runner.resizing(logits, target)) for logits in outputs]
     return torch.stack(parts).sum()
 
 

@@ -28,7 +28,15 @@ from catalyst_cityscapes.models.acceleration import (
     compile_network,
     use_products_for_resizes,
 )
-from catalyst_cityscapes.models.contract import check_network, two_heads
+from catalyst_cityscapes.models.contract import check_network
+from catalyst_cityscapes.models.outputs import (
+    align_corners_of,
+    check_sides,
+    outputs_of,
+    resized_for_loss,
+    warn_of_assumed_alignment,
+)
+from catalyst_cityscapes.models.resizing import Resizing
 from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.recipe.consistency import check_consistency
@@ -53,7 +61,6 @@ from semseg_ref.base.errors import OptionError
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.checks.batch import TORCH_SAYS
 from semseg_ref.checks.workers import loader_fault
-from semseg_ref.model.pspnet import check_side
 from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
 
@@ -62,8 +69,8 @@ class SegmentationRunner(dl.SupervisedRunner):
     """Trains a recipe.
 
     The order of a training step, and what callbacks may read and write, is in `train.context`. Batches are
-    (image float [N, 3, H, W], target int64 [N, H, W]); the model returns (main, aux) logits float [N, K, h, w], aux
-    None in eval mode. Callbacks find them in `runner.batch` as `features`, `targets`, `logits`, `aux_logits`.
+    (image float [N, 3, H, W], target int64 [N, H, W]); the network gives `models.outputs.Outputs`. What callbacks find
+    in `runner.batch` is in `train.context.LossRun`.
 
     Beside Catalyst's events, a callback may define `convert_model(model, runner) -> model`, called on the bare
     network before it is wrapped for DDP (Catalyst starts callbacks only afterwards); `check_before_run(runner)`, before
@@ -85,7 +92,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         prepare: Callable[[], None] = lambda: None,
         allow_changed: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(input_key="features", output_key=("logits", "aux_logits"), target_key="targets")
+        super().__init__(input_key="features", output_key="logits", target_key="targets")
         self.recipe = recipe
         self.logdir = Path(recipe.experiment.logdir)
         self.resume = resume
@@ -104,6 +111,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         """How validation images are predicted; None is the centre crop."""
         self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
         self.losses: Losses = {}
+        self._alignment_is_known = False
         self.skip_batch = False
         self.batches_done = 0
         self.signals = StopSignals()
@@ -169,8 +177,6 @@ class SegmentationRunner(dl.SupervisedRunner):
             self.streams.seed_init()
         start = self.recipe.experiment.weights
         model = build(self.recipe.model if start is None else without_pretrained(self.recipe.model), "model")
-        for side in self.recipe.data.crop if hasattr(model, "size_step") else ():
-            check_side(f"data.crop: {side}", side, model.size_step)
         self._check_network(model)
         if self._checkpoint is not None:
             load_state(model, weights_in(self._checkpoint, self.resume), self.resume)
@@ -189,14 +195,22 @@ class SegmentationRunner(dl.SupervisedRunner):
         return model if engine.compile is None else compile_network(model, engine.compile)
 
     def _check_network(self, model: nn.Module) -> None:
-        weights = [callback.weight for callback in self._nodes.values() if isinstance(callback, LossCallback)]
         data = self.recipe.data
-        check_network(model, data.classes, data.crop, weights[0] if weights else None)
+        loss = next((callback for callback in self._nodes.values() if isinstance(callback, LossCallback)), None)
+        resized = (loss and loss.resize) or resized_for_loss(model)
+        aligned = align_corners_of(model) if loss is None or loss.align_corners is None else loss.align_corners
+        self.resizing = Resizing(resized, aligned)
+        check_sides(model, data.crop, "data.crop")
+        if self.val_protocol is not None:
+            check_sides(model, self.val_protocol.crop, "protocol.crop")
+        check_network(model, data.classes, data.crop, None if loss is None else loss.weights, self.resizing)
 
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
         criterion = build(self.recipe.criterion, "criterion")
-        check_criterion(criterion, self.recipe.data.classes, self.recipe.data.ignore_index)
+        losses = [callback for callback in self._nodes.values() if isinstance(callback, LossCallback)]
+        for each in (criterion, *(own for callback in losses for own in callback.criteria if own is not None)):
+            check_criterion(each, self.recipe.data.classes, self.recipe.data.ignore_index)
         criterion = criterion.to(self.engine.device)
         return criterion if self.recipe.engine.compile is None else compile_loss(criterion)
 
@@ -313,23 +327,28 @@ class SegmentationRunner(dl.SupervisedRunner):
             self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
 
     def handle_batch(self, batch: dict[str, Any]) -> None:
-        """Forward; smaller logits (zoom_factor < 8) get a smaller target in training, and are resized in eval."""
+        """Forward; main logits and labels come to one size as the loss asks for it, in eval as the test does it."""
+        labels = batch["targets"]
         if self.val_protocol is not None and not self.is_train_loader:
             prediction, logits = predict_batch(self.network, batch["features"], self.val_protocol)
-            self.batch = {**batch, "logits": logits, "aux_logits": None, "prediction": prediction}
+            self.batch = {**batch, "labels": labels, "logits": logits, "outputs": (logits,), "prediction": prediction}
             return
         # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches. By `forward`,
         # which is never compiled: a compiler would start again for eval mode and for a last, smaller batch.
         output = self.model(batch["features"]) if self.is_train_loader else self.network.forward(batch["features"])
-        main, aux = two_heads(output)
-        target = batch["targets"]
-        if main.shape[-2:] != target.shape[-2:]:
-            if self.is_train_loader:
-                step = (target.shape[-1] - 1) // (main.shape[-1] - 1)
-                target = target[:, ::step, ::step].contiguous()
-            else:
-                main = nn.functional.interpolate(main, size=target.shape[-2:], mode="bilinear", align_corners=True)
-        self.batch = {"features": batch["features"], "targets": target, "logits": main, "aux_logits": aux}
+        main, *auxiliary = outputs_of(output)
+        if not self._alignment_is_known:
+            self._alignment_is_known = True
+            warn_of_assumed_alignment(self.network, main, labels.shape[-2:])
+        resizing = self.resizing if self.is_train_loader else Resizing("logits", align_corners_of(self.network))
+        logits, targets = resizing(main, labels)
+        self.batch = {
+            "features": batch["features"],
+            "labels": labels,
+            "targets": targets,
+            "logits": logits,
+            "outputs": (logits, *auxiliary) if self.is_train_loader else (logits,),
+        }
 
     def on_experiment_end(self, runner: dl.IRunner) -> None:
         """Gives the signals back, closes the logs and ends loader processes that were kept between epochs."""

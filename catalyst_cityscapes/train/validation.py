@@ -1,11 +1,14 @@
 """In-training validation with the test's protocol: the `exact` tester on the network that is being trained."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from catalyst_cityscapes.data.image_set import image_set
 from catalyst_cityscapes.inference.predictor import Predictor
+from catalyst_cityscapes.models.outputs import TRAITS
 from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -46,8 +49,11 @@ class _PlainForward(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        for name in TRAITS:
+            if hasattr(network, name):
+                setattr(self, name, getattr(network, name))
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, x: torch.Tensor) -> Any:
         with torch.autocast(x.device.type, enabled=False):
             return type(self.network).forward(self.network, x)
 

@@ -10,7 +10,10 @@ from semseg_ref.base.errors import StorageError
 
 
 class IterationRecord(NamedTuple):
-    """One optimiser step. Losses are averaged over the ranks, weighted by images, as the reference reports them."""
+    """One optimiser step. Losses are averaged over the ranks, weighted by images, as the reference reports them.
+
+    `further` are losses of further auxiliary heads, which only some networks have.
+    """
 
     iteration: int
     epoch: int
@@ -19,6 +22,10 @@ class IterationRecord(NamedTuple):
     main_loss: float
     aux_loss: float
     loss: float
+    further: tuple[float, ...] = ()
+
+
+COLUMNS = IterationRecord._fields[:-1]
 
 
 class IterationLog:
@@ -28,15 +35,17 @@ class IterationLog:
         path: the CSV file.
         keep_before: on resume, the first iteration that will be run again: later rows of an interrupted run are
             dropped. 0 starts a new file.
+        further: names of the columns of `IterationRecord.further`.
     """
 
-    def __init__(self, path: str | Path, keep_before: int = 0) -> None:
+    def __init__(self, path: str | Path, keep_before: int = 0, further: Sequence[str] = ()) -> None:
         self.path = Path(path)
+        self.columns = (*COLUMNS, *further)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [r for r in read_iteration_log(self.path) if r.iteration < keep_before] if keep_before else []
         temporary = self.path.with_name(self.path.name + ".tmp")
         with open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows([IterationRecord._fields, *_as_rows(kept)])
+            csv.writer(file).writerows([self.columns, *_as_rows(kept)])
         os.replace(temporary, self.path)
 
     def sync(self) -> None:
@@ -49,7 +58,7 @@ class IterationLog:
         Raises:
             StorageError: the file system refuses.
         """
-        append_rows(self.path, IterationRecord._fields, _as_rows(records))
+        append_rows(self.path, self.columns, _as_rows(records))
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -75,7 +84,7 @@ def sync_file(path: Path) -> None:
 
 
 def _as_rows(records: Iterable[IterationRecord]) -> Iterator[list[str]]:
-    return ([repr(value) for value in record] for record in records)
+    return ([repr(value) for value in (*record[:-1], *record.further)] for record in records)
 
 
 def read_iteration_log(path: str | Path) -> list[IterationRecord]:
@@ -89,5 +98,7 @@ def read_iteration_log(path: str | Path) -> list[IterationRecord]:
             if None in row or any(not value for value in row.values()):
                 break
             iteration, epoch = int(row.pop("iteration")), int(row.pop("epoch"))
-            records.append(IterationRecord(iteration, epoch, **{k: float(v) for k, v in row.items()}))
+            values = {name: float(value) for name, value in row.items()}
+            known = {name: values.pop(name) for name in COLUMNS if name in values}
+            records.append(IterationRecord(iteration, epoch, **known, further=tuple(values.values())))
     return records

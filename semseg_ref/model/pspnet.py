@@ -126,6 +126,9 @@ class DilatedSegmenter(nn.Module):
         CheckpointError: ImageNet weights that are missing or do not fit.
     """
 
+    size_step = OUTPUT_STRIDE
+    """Heights and widths of inputs have to be a multiple of this plus 1."""
+
     resize = staticmethod(resize_bilinear)
     """(float [N, C, h, w], size) -> float [N, C, *size]; whoever carries a step out may put another function here."""
 
@@ -159,11 +162,6 @@ class DilatedSegmenter(nn.Module):
     def _add_classifiers(self, channels: int, classes: int, dropout: float) -> None:
         self.cls = pixel_classifier(channels, 512, classes, dropout)
         self.aux = pixel_classifier(AUX_CHANNELS, 256, classes, dropout)
-
-    @property
-    def size_step(self) -> int:
-        """Heights and widths of inputs have to be a multiple of this plus 1."""
-        return OUTPUT_STRIDE
 
     def context(self, features: Tensor) -> Tensor:
         """What the main classifier sees: float [N, 2048, h, w] -> float [N, C, h, w]. Here: the features alone."""
@@ -231,6 +229,9 @@ class PyramidPooling(nn.Module):
         branch_channels: channels of each branch.
         bins: side length of each grid.
     """
+
+    size_step = OUTPUT_STRIDE
+    """Heights and widths of inputs have to be a multiple of this plus 1."""
 
     resize = staticmethod(resize_bilinear)
     """(float [N, C, h, w], size) -> float [N, C, *size]; whoever carries a step out may put another function here."""

@@ -208,8 +208,8 @@ TEST_FAULTS = {
     "colors": (("data.colors=three.txt",), "three.txt, line 1: 'road', expected R G B"),
     "classes": (("data.classes=21",), "21"),
     "crop": (
-        ("protocol.crop=[34, 33]",),
-        "--set: protocol.crop: 34: crop - 1 must be a multiple of 8; nearest: 33 or 41",
+        ("protocol.crop=[34, 0]",),
+        "--set: protocol.crop.1: Input should be greater than 0",
     ),
     "scales": (("protocol.scales=[]",), "--set: protocol.scales: (): expected one or more numbers > 0"),
     "rate": (("protocol.stride_rate=0",), "--set: protocol.stride_rate: Input should be greater than 0"),

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from catalyst_cityscapes.models.contract import check_network
+from catalyst_cityscapes.models.resizing import Resizing
 from semseg_ref.base.errors import InputError
 from support.networks.small import SmallLogits
 
@@ -29,8 +31,9 @@ def pair(main, aux):
     return main, aux
 
 
-def check(network, aux_weight=0.4, crop=(33, 33), training=True):
-    check_network(network, 3, crop, aux_weight, training)
+def check(network, aux_weight=0.4, crop=(33, 33), training=True, resized="logits"):
+    weights = aux_weight if isinstance(aux_weight, tuple) else (aux_weight,)
+    check_network(network, 3, crop, weights, Resizing(resized) if training else None)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,10 @@ def check(network, aux_weight=0.4, crop=(33, 33), training=True):
         (Returns(pair, stride=2), 0.4),
         (Returns(lambda main, aux: [main, aux]), 0.4),
         (Returns(lambda main, aux: main), 0.0),
+        (Returns(lambda main, aux: {"out": main, "aux": main}), 0.4),
+        (Returns(lambda main, aux: SemanticSegmenterOutput(logits=main)), 0.0),
+        (Returns(lambda main, aux: (main, main[:, :, ::2, ::2], main[:, :, ::3, ::3])), (0.4, 0.2)),
+        (Returns(lambda main, aux: (main[:, :, :8, :8], aux)), 0.4),
         (SmallLogits(classes=3), 0.4),
     ],
 )
@@ -57,25 +64,22 @@ def test_what_fits(network, aux_weight):
         ),
         (lambda main, aux: (main, None), "no auxiliary logits in training"),
         (
-            lambda main, aux: {"out": main, "aux": aux},
-            "returns dict with the keys out, aux in training mode; expected (m",
+            lambda main, aux: {"masks": main, "aux": aux},
+            "returns dict with the keys masks, aux in training mode; expected logits",
         ),
-        (lambda main, aux: (main, aux, aux), "returns tuple of 3 (Tensor, Tensor, Tensor) in training mode"),
+        (lambda main, aux: (main, "aux"), "returns tuple of 2 (Tensor, str) in training mode"),
+        (lambda main, aux: (None, main), "returns tuple of 2 (NoneType, Tensor) in training mode"),
+        (
+            lambda main, aux: (main, aux, aux),
+            "2 auxiliary head(s) in training, and callbacks.aux_loss.weight has 1 (0.4): expected a list of 2",
+        ),
         (lambda main, aux: SimpleNamespace(logits=main), "returns SimpleNamespace in training mode"),
         (
             lambda main, aux: (main, aux if aux is None else aux[:, :2]),
             "auxiliary logits of 2 classes, and data.classes is 3",
         ),
-        (
-            lambda main, aux: (main[:, :, :8, :8], aux),
-            "main logits of 8 x 8 for an input of 33 x 33: no grid of its pixels",
-        ),
-        (
-            lambda main, aux: (main, main[:, :, ::2, ::2] if aux is not None else None),
-            "expected the same shape, since both",
-        ),
         (lambda main, aux: (main.argmax(1), aux), "main logits torch.int64 [2, 33, 33] for two images"),
-        (lambda main, aux: (main, aux) if aux is not None else {"out": main}, "dict with the keys out in eval mode"),
+        (lambda main, aux: (main, aux) if aux is not None else {"x": main}, "dict with the keys x in eval mode"),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_is_expected(make, said):
@@ -83,6 +87,13 @@ def test_what_does_not_fit_is_told_with_what_is_expected(make, said):
         check(Returns(make))
     assert str(error.value).startswith("model: Returns returns ")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("cut", [slice(8), slice(None, None, 3)], ids=["8 of 33", "11 of 33"])
+def test_labels_are_taken_on_a_grid_of_their_pixels(cut):
+    check(Returns(pair, stride=2), resized="labels")
+    with pytest.raises(InputError, match=r"for an input of 33 x 33: no grid of its pixels .*set that to logits"):
+        check(Returns(lambda main, aux: (main[:, :, cut, cut], aux)), resized="labels")
 
 
 def test_a_size_that_the_network_refuses():

@@ -151,6 +151,11 @@ def test_every_optimiser_is_measured(name):
             assert list(table.RULES[rule].check(facts)) == [], rule
 
 
+@pytest.mark.parametrize("name", ["Adam", "NAdam", "RAdam", "RMSprop", "Adamax", "Adagrad", "Adadelta"])
+def test_what_rescales_its_decay(name):
+    assert measured(name, weight_decay=0.01).rescaled_decay[WEIGHT] == 0.01
+
+
 def test_decay_that_is_rescaled_with_the_gradient_is_no_share_of_a_weight():
     apart, coupled = measured("AdamW", weight_decay=0.01), measured("Adam", weight_decay=0.01)
     assert apart.decay[WEIGHT] == pytest.approx(0.01 * apart.lr(HEADS).sum(), rel=1e-3)

@@ -235,7 +235,10 @@ def test_unknown_arguments_name_the_layer_that_holds_them(write):
         (["experiment.epochs=many"], "--set: experiment.epochs: Input should be a valid integer"),
         (["experiment.name=a/b"], "--set: experiment.name: String should match pattern"),
         (["data.crop=[33]"], "--set: data.crop.1: missing; it has no default"),
-        (["data.crop=[33, 34]"], "--set: data.crop: 34: crop - 1 must be a multiple of 8; nearest: 33 or 41"),
+        (
+            ["data.crop=[33, 34]"],
+            "--set: data.crop: 34 is not possible: it has to be a multiple of 8 plus 1; nearest: 33, 41",
+        ),
         (["engine.precision=fp8"], "--set: engine.precision: Input should be 'fp32', 'tf32', 'bf16' or 'fp16'"),
         (["model=null"], "--set: model: Input should be a valid dictionary (got None)"),
         (["model._target_=null"], "--set: model: Value error, expected a node with a '_target_'"),
@@ -274,7 +277,7 @@ def test_unknown_arguments_name_the_layer_that_holds_them(write):
             "--set: augmentation.steps.scale.scal: unknown argument; did you mean 'scale'?",
         ),
         (["protocol.scales=[0]"], "--set: protocol.scales: (0.0,): expected one or more numbers > 0"),
-        (["protocol.crop=[34, 33]"], "--set: protocol.crop: 34: "),
+        (["protocol.crop=[34, 33]"], "--set: protocol.crop: 34 is not possible: "),
         (["protocol.stride_rate=2"], "--set: protocol.stride_rate: Input should be less than or equal to 1"),
         (["data.classes=${data.klasses}"], "--set: data.classes: Interpolation key 'data.klasses' not found"),
         (

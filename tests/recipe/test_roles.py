@@ -1,10 +1,13 @@
 """Each part of a training step has one callback: nothing is done twice in silence, and nothing by a stranger."""
 
+import inspect
+
+import catalyst.callbacks
 import pytest
 from catalyst.callbacks import OptimizerCallback
 
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles
+from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles, check_roles
 from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.errors import InputError
 from support.runs.toy import toy_recipe
@@ -55,6 +58,32 @@ def test_a_callback_of_catalyst_takes_over_nothing(node, said):
     message = refused(f"callbacks.other={{_target_: {STOCK}.{node}}}")
     assert message.startswith("--set: callbacks.other: "), message
     assert said in message
+
+
+ACTING = sorted(
+    name
+    for name, found in vars(catalyst.callbacks).items()
+    if inspect.isclass(found) and found.__module__.startswith(f"{STOCK}.")
+)
+HARMLESS = {"TimerCallback", "TqdmCallback"}
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_each_callback_of_catalyst_is_refused_in_a_line_that_names_ours(name):
+    target = getattr(catalyst.callbacks, name)
+    nodes = [(("callbacks", "other"), {"_target_": f"{STOCK}.{name}"}, target)]
+
+    def error_at(path: tuple, message: str) -> InputError:
+        return InputError(f"{'.'.join(path)}: {message}")
+
+    if name in HARMLESS:
+        check_roles(nodes, error_at)
+        return
+    with pytest.raises(InputError) as error:
+        check_roles(nodes, error_at)
+    assert str(error.value).startswith(f"callbacks.other: {name} ")
+    assert f"{OURS}." in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,7 @@ def test_dict_round_trip_through_json(name):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"crop": (709, 713)}, "crop 709.*705 or 713"),
-        ({"crop": (5, 9)}, "nearest: 9$"),
-        ({"crop": (1, 9)}, "nearest: 9$"),
+        ({"crop": (0, 713)}, "crop 0: expected a positive whole number"),
         ({"crop": 713}, "expected .height, width."),
         ({"crop": (713.0, 713)}, "whole number"),
         ({"base_size": 0}, "base_size 0"),
@@ -138,4 +136,13 @@ def test_protocol_of_a_config():
     assert protocol_from_cfg(cfg).name is None
     del cfg["test_w"]
     with pytest.raises(OptionError, match="test_w"):
+        protocol_from_cfg(cfg)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"), [((709, 713), "crop 709.*705 or 713"), ((5, 9), "nearest: 9$"), ((9, 1), "nearest: 9$")]
+)
+def test_an_official_config_is_of_networks_that_take_certain_sides(sides, message):
+    cfg = CfgNode({"test_h": sides[0], "test_w": sides[1], "base_size": 2048, "scales": [1.0]})
+    with pytest.raises(OptionError, match=message):
         protocol_from_cfg(cfg)

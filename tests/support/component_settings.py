@@ -14,6 +14,7 @@ Claim = Literal["bitwise", "statistical", "recipe"]
 up to rounding; or nothing, being another recipe (then the weights must differ, or the switch does nothing)."""
 
 CALLBACKS = "catalyst_cityscapes.callbacks"
+LOSSES = "catalyst_cityscapes.losses"
 NO_RECIPES = ("swap", "ladders")
 """Folders of catalyst_cityscapes/configs whose files are overlays and plans of ladders, not whole recipes."""
 VALIDATED = {"validation": {"every": 1}}
@@ -104,6 +105,22 @@ COMPONENTS = (
     ),
     ComponentSetting("sync_bn", "sync_bn", {"callbacks": {"sync_bn": None}}, ("callbacks.sync_bn",), "bitwise"),
     ComponentSetting("aux_loss", "aux_loss", callback("aux_loss", weight=0.0), ("callbacks.aux_loss",), "recipe"),
+    ComponentSetting(
+        "losses",
+        "losses",
+        {
+            "criterion": {
+                "_target_": f"{LOSSES}.SumOfLosses",
+                "losses": [
+                    {"_target_": f"{LOSSES}.CrossEntropy", "weight": [1.0] * 18 + [2.0], "average": "all"},
+                    {"_target_": f"{LOSSES}.OhemCrossEntropyMmseg", "thresh": 0.7, "min_kept": 100},
+                    {"_target_": f"{LOSSES}.OhemCrossEntropyBiSeNet"},
+                ],
+            }
+        },
+        ("criterion",),
+        "recipe",
+    ),
     ComponentSetting(
         "gradient_step",
         "gradient_step",

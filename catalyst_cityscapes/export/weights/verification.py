@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from catalyst_cityscapes.export.weights.inspection import read_weight_file
 from catalyst_cityscapes.export.weights.recipe_fit import fit_recipe
 from catalyst_cityscapes.models.from_recipe import recipe_network
+from catalyst_cityscapes.models.outputs import SizeRule, outputs_of, size_rule_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.state_dict import load_state
 from semseg_ref.base.errors import CheckpointError, InputError
@@ -109,8 +110,9 @@ def verify(path: str | Path, recipe: Recipe) -> Verification:
 def _input_shape(network: nn.Module, recipe: Recipe) -> tuple[int, ...]:
     # Compact attention has one possible size, that of the recipe's crop; all else works on a small input.
     compact = getattr(getattr(network, "psa", None), "compact", False)
-    step = getattr(network, "size_step", 1)
-    sides = recipe.data.crop if compact else [max((INPUT_SIDE - 1) // step, 1) * step + 1] * 2
+    rule = size_rule_of(network) or SizeRule(1)
+    small = max((INPUT_SIDE - rule.rest) // rule.step, 1) * rule.step + rule.rest
+    sides = recipe.data.crop if compact else [small] * 2
     return (1, 3, *sides)
 
 
@@ -124,6 +126,6 @@ def _run(network: nn.Module, x: Tensor, backbone_only: bool) -> Tensor:
                 x = getattr(network, name)(x)
             return x
         output = network(x)
-        return output[0] if isinstance(output, tuple | list) else output
+        return outputs_of(output)[0]
     finally:
         torch.set_num_threads(threads)

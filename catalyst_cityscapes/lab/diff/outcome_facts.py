@@ -47,7 +47,7 @@ def _loss(found: Collector, subject: Subject) -> None:
     shown = "not measured" if gradient is None else f"norm {float((gradient**2).sum() ** 0.5):.3g}"
     detail = None if gradient is None else float((gradient**2).sum() ** 0.5)
     found.add("gradient of the loss for fixed logits", "loss data_classes labels", gradient, direction, shown, detail)
-    weight = sum(float(c.weight) for c in built_callbacks(subject) if isinstance(c, AuxLossWeighting))
+    weight = sum(sum(c.weights) for c in built_callbacks(subject) if isinstance(c, AuxLossWeighting))
     found.add("weight of the auxiliary loss", "aux", weight, linear)
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from catalyst.core.callback import ICriterionCallback
 
 from catalyst_cityscapes.lab.measure.one_batch import OneBatch
+from catalyst_cityscapes.models.resizing import Resizing
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.context import LossCallback
@@ -95,9 +96,9 @@ def _aux_weight(recipe: Recipe) -> float | None:
     main, aux = (torch.zeros(1, 2, 1, 1, requires_grad=True) for _ in range(2))
     target = torch.zeros(1, 1, 1, dtype=torch.long)
     if isinstance(callback, LossCallback):
-        callback.losses_of(F.cross_entropy, main, aux, target)["loss"].backward()
+        callback.losses_of(F.cross_entropy, (main, aux), target, Resizing())["loss"].backward()
         return _ratio(main, aux)
-    run = OneBatch(F.cross_entropy, {"logits": main, "aux_logits": aux, "targets": target})
+    run = OneBatch(F.cross_entropy, {"logits": main, "outputs": (main, aux), "targets": target, "labels": target})
     try:
         callback.on_loader_start(run)
         callback.on_batch_end(run)

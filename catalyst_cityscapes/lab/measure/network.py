@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from catalyst_cityscapes.models.contract import two_heads
+from catalyst_cityscapes.models.outputs import outputs_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import Identity, identify
 from semseg_ref.base.errors import InputError
@@ -111,8 +111,7 @@ def measure_network(recipe: Recipe, network: nn.Module) -> NetworkFacts:
 def _run(network: nn.Module, crop: tuple[int, int]) -> Step:
     x = torch.zeros(2, 3, *crop, device="meta")
     with _Recorder() as recorder:
-        main, aux = two_heads(network(x))
-        target = torch.zeros(2, *main.shape[-2:], dtype=torch.long, device="meta")
-        losses = [nn.functional.cross_entropy(logits, target) for logits in (main, aux) if logits is not None]
-        sum(losses).backward()
-    return Step(tuple(main.shape[-2:]), aux is not None, dict(recorder.operations))
+        outputs = outputs_of(network(x))
+        targets = [torch.zeros(2, *each.shape[-2:], dtype=torch.long, device="meta") for each in outputs]
+        sum(map(nn.functional.cross_entropy, outputs, targets)).backward()
+    return Step(tuple(outputs[0].shape[-2:]), len(outputs) > 1, dict(recorder.operations))

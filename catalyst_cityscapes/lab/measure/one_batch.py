@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from catalyst_cityscapes.models.resizing import Resizing
 from catalyst_cityscapes.train.context import Losses, LossRun, MetricRun
 
 
@@ -33,6 +34,7 @@ class OneBatch(LossRun, MetricRun):
     batch_metrics: dict[str, Any] = field(default_factory=dict)
     loader_metrics: dict[str, float] = field(default_factory=dict)
     losses: Losses = field(default_factory=dict)
+    resizing: Resizing = field(default_factory=Resizing)
 
     @property
     def is_valid_loader(self) -> bool:

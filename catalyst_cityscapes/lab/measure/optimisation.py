@@ -1,8 +1,8 @@
 """Rates, momentum and weight decay over a whole training, from the recipe's real optimiser and schedule callbacks.
 
-The callbacks run against the optimiser's real classes and groups, but each group holds three scalars in the place of
-its tensors, since an optimiser treats all tensors of a group alike: two without a gradient, which only decay moves, and
-one with gradient 1, which shows how far the rates and the momentum carry a weight. So a training of 37,200 steps takes
+The callbacks run against the optimiser's real classes and groups, but each group holds two scalars in the place of its
+tensors, since an optimiser treats all tensors of a group alike: one without a gradient, which only decay moves, and one
+with gradient 1, which shows how far the rates and the momentum carry a weight. So a training of 37,200 steps takes
 seconds.
 """
 
@@ -17,13 +17,13 @@ from catalyst.core.callback import Callback, ISchedulerCallback
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from catalyst_cityscapes.models.parts import head_names
 from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.recipe.key_roles import callback_role
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.context import Place, ScheduleRun, StepCallback
 from semseg_ref.base.errors import OptionError
-from semseg_ref.optimizer import group_modules
 
 BACKBONE, HEADS = "backbone", "heads"
 PARTS = (BACKBONE, HEADS)
@@ -138,21 +138,21 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
     described = _describe_parameters(network)
     groups, keys = _scalar_groups(real, described)
     optimizer = build(node, "optimizer", params=groups)
-    probe = build(node, "optimizer", params=_scalar_groups(real, described)[0])
+    probe, other_probe = (build(node, "optimizer", params=_scalar_groups(real, described)[0]) for _ in range(2))
     schedules = _schedules(recipe)
     steps_per_epoch = -(-batches_per_epoch // accumulation_steps(recipe))
     rates, momenta = _run(optimizer, schedules, recipe.experiment.epochs, steps_per_epoch, batches_per_epoch)
-    responses = _responses(probe, momenta.max(axis=0))
+    responses, shares = _responses(probe, momenta.max(axis=0)), _decay_takes_a_share(other_probe)
     decay: dict[tuple[str, str], list[float]] = {}
     travel: dict[tuple[str, str], list[float]] = {}
     rescaled: dict[tuple[str, str], list[float]] = {}
-    for group, group_keys in zip(optimizer.param_groups, keys, strict=True):
-        idle, pushed, idle_twice = (scalar.item() for scalar in group["params"])
+    for group, group_keys, takes_a_share in zip(optimizer.param_groups, keys, shares, strict=True):
+        idle, pushed = (scalar.item() for scalar in group["params"])
         for key in group_keys:
-            if math.isclose(idle_twice, 2 * idle, rel_tol=1e-6, abs_tol=1e-300):
+            if takes_a_share:
                 decay.setdefault(key, []).append(-float(np.log(max(idle, 1e-300))))
             else:
-                rescaled.setdefault(key, []).append(float(group["weight_decay"]))
+                rescaled.setdefault(key, []).append(float(group.get("weight_decay", 0.0)))
             travel.setdefault(key, []).append(abs(pushed))
     children = {id(p): name for name, child in network.named_children() for p in child.parameters()}
     summaries = []
@@ -182,13 +182,8 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
     )
 
 
-def head_names(network: nn.Module) -> set[str]:
-    """Names of the network's child modules that are heads and not backbone."""
-    return set(getattr(network, "head_names", None) or group_modules(network)[1])
-
-
 def _describe_parameters(network: nn.Module) -> dict[int, tuple[str, str]]:
-    heads = head_names(network)
+    heads = set(head_names(network))
     described = {}
     for module_name, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -209,7 +204,7 @@ def _scalar_groups(
         group_keys = [(part, kind) for part in PARTS for kind in KINDS if (part, kind) in present]
         scalars = []
         shape = (1,) * max((p.ndim for p in group["params"]), default=0)  # there are optimisers of matrices alone
-        for value, gradient in ((1.0, 0.0), (0.0, 1.0), (2.0, 0.0)):
+        for value, gradient in ((1.0, 0.0), (0.0, 1.0)):
             scalar = nn.Parameter(torch.full(shape, value, dtype=torch.float64))
             scalar.grad = torch.full(shape, gradient, dtype=torch.float64)
             scalars.append(scalar)
@@ -297,6 +292,20 @@ def _responses(optimizer: torch.optim.Optimizer, momenta: np.ndarray) -> list[tu
         optimizer.step()
         places.append([scalar.item() for scalar in scalars])
     return [(before - at, at - after) for before, at, after in zip(*places, strict=True)]
+
+
+def _decay_takes_a_share(optimizer: torch.optim.Optimizer) -> list[bool]:
+    """Of each group of an optimiser over scalars that has not stepped yet: a weight of twice the size decays twice as
+    much, so that decay leaves the same share of every weight."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+        larger = group["params"][1]
+        larger.data.fill_(2.0)
+        larger.grad.zero_()
+    for _ in range(10):  # RAdam rescales gradients from its sixth step on
+        optimizer.step()
+    pairs = [[scalar.item() for scalar in group["params"]] for group in optimizer.param_groups]
+    return [math.isclose(larger, 2 * smaller, rel_tol=1e-6) for smaller, larger in pairs]
 
 
 def _momentum(group: dict[str, Any]) -> float:

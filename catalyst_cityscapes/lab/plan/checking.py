@@ -8,6 +8,7 @@ from catalyst_cityscapes.data.training_set import check_data, training_set
 from catalyst_cityscapes.lab.plan.arms import check_arms
 from catalyst_cityscapes.lab.plan.cost import checkpoint_bytes
 from catalyst_cityscapes.lab.plan.plan import Arm
+from catalyst_cityscapes.models.outputs import check_sides
 from catalyst_cityscapes.recipe.consistency import check_consistency
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -16,7 +17,6 @@ from catalyst_cityscapes.train.runner import SegmentationRunner
 from catalyst_cityscapes.train.validation import validation_set
 from semseg_ref.base.errors import InputError, OptionError
 from semseg_ref.dataset import check_list, make_dataset
-from semseg_ref.model.pspnet import check_side
 
 
 def check_plan(arms: Sequence[Arm]) -> dict[str, int]:
@@ -71,6 +71,5 @@ def _check_components(recipe: Recipe) -> None:
 
 def _check_network(recipe: Recipe) -> int:
     network = build(recipe.model, "model")
-    for side in recipe.data.crop if hasattr(network, "size_step") else ():
-        check_side(f"data.crop: {side}", side, network.size_step)
+    check_sides(network, recipe.data.crop, "data.crop")
     return checkpoint_bytes(network)

@@ -5,7 +5,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-from catalyst_cityscapes.recipe.nodes.allow_list import within
+from catalyst_cityscapes.recipe.nodes.allow_list import FACTORIES, within
 
 ALBUMENTATIONS, TORCHVISION = "albumentations", "torchvision.transforms.v2"
 """Libraries whose transforms take no (image, label)."""
@@ -23,6 +23,8 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
         node: the node.
         target: what its `_target_` stands for.
     """
+    if path[0] in ("criterion", "callbacks") and node.get("from_logits") is False:
+        return f"{node['_target_']} takes probabilities with from_logits: false, and networks give logits; leave it out"
     is_callback = path[0] == "callbacks" and len(path) == 2
     is_step = path[:2] == ("augmentation", "steps") and len(path) == 3
     if not (is_callback or is_step or len(path) == 1):
@@ -31,9 +33,11 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
         return None  # a function of (image, label) itself
     if node.get("_mode_") == "partial":
         return "_mode_: partial builds a function, and this place needs what it returns; leave it out"
+    name = node["_target_"]
+    if name in FACTORIES:
+        return f"{name} makes a tensor, which is for an argument of a component and can be none itself"
     if not inspect.isclass(target):
         return None
-    name = node["_target_"]
     if is_callback or path[0] in ("model", "optimizer"):
         base, what = _base("callback" if is_callback else path[0])
         if not issubclass(target, base):

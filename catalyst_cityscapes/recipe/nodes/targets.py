@@ -7,6 +7,7 @@ A target must be on the allow-list by the module that defines it and not only by
 import importlib
 import inspect
 import json
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from catalyst_cityscapes.recipe.nodes import user_code
-from catalyst_cityscapes.recipe.nodes.allow_list import ALLOWED, REFUSED_ARGUMENTS, is_allowed, reason_against, within
+from catalyst_cityscapes.recipe.nodes.allow_list import (
+    ALLOWED,
+    FACTORIES,
+    REFUSED_ARGUMENTS,
+    is_allowed,
+    reason_against,
+    within,
+)
 from catalyst_cityscapes.recipe.nodes.kinds import is_plain, kind_problem
 from catalyst_cityscapes.recipe.nodes.renamed import current_name
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -30,6 +38,8 @@ SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr",
 SCHEDULERS = "torch.optim.lr_scheduler"
 """Whose schedulers get their optimiser from the callback that steps them, wherever their nodes stand."""
 
+TRANSFORMERS = re.compile(r"transformers\.models\..*\.(modeling|configuration)_\w+")
+"""Its modules of networks and configurations; the rest reads, writes and fetches files."""
 NODE_KEYS = ("_target_", "_mode_")
 OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
 ErrorAt = Callable[..., InputError]
@@ -43,9 +53,12 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
             function.
     """
     name = current_name(name)
+    if name in FACTORIES:
+        return locate(name)[1]
     if not within(name, (*ALLOWED, *trusted)):
+        of_torch = f"; of torch itself {', '.join(FACTORIES)}" if name.startswith("torch.") else ""
         raise InputError(
-            f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}); "
+            f"target '{name}' is outside the allowed packages ({', '.join((*ALLOWED, *trusted))}{of_torch}); "
             f"--trust {name.split('.')[0]} allows it for this run"
         )
     holder, found = locate(name, trusted)
@@ -56,6 +69,11 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
         raise InputError(f"target '{name}' is defined in '{module}', which is outside the allowed packages")
     if within(module, trusted):
         return found
+    if within(module, ("transformers",)) and not (inspect.isclass(found) and TRANSFORMERS.fullmatch(module)):
+        raise InputError(
+            f"target '{name}' is outside the allowed packages: of transformers, only the classes of networks and of "
+            f"their configurations (transformers.models.*); {module} has other things"
+        )
     for path in (name, module, f"{module}.{getattr(found, '__qualname__', '')}"):
         if not is_allowed(path):
             raise InputError(f"target '{name}' is outside the allowed packages: {module} {reason_against(path)}")
@@ -76,6 +94,9 @@ def locate(name: str, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
     Raises:
         InputError: not importable, or no such attribute (with the nearest).
     """
+    if name in FACTORIES:
+        factories = importlib.import_module("catalyst_cityscapes.recipe.nodes.torch_factories")
+        return factories, getattr(factories, name.removeprefix("torch."))
     parts = name.split(".")
     found, used = _import_longest(parts, trusted)
     holder = None
@@ -175,14 +196,17 @@ def check_nodes(recipe: Recipe, error_at: ErrorAt, trusted: Sequence[str] = ()) 
             from catalyst_cityscapes.recipe.nodes.step_owners import check_roles
 
             check_roles(targets, error_at)
-        elif name == "criterion":
+        if name in ("callbacks", "criterion"):
             from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_tensor_arguments
 
-            for path, node, target in targets:
+            losses = [entry for entry in targets if name == "criterion" or "criteria" in entry[0]]
+            for path, node, target in losses:
                 check_tensor_arguments(path, node, target, recipe.data.classes, error_at)
         for path, node, target in targets:
             if target.__module__.startswith(OWN_PACKAGES):
                 _check_types(path, node, target, error_at)
+            if node["_target_"] in FACTORIES:
+                _check_factory(path, node, target, error_at)
 
 
 def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt) -> None:
@@ -225,15 +249,16 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
         return target
     arguments = [key for key in node if key not in NODE_KEYS]
     names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    settable = _settable(target) if within(target.__module__, ("transformers",)) else []
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     supplied = SUPPLIED.get(path, set()) | ({"optimizer"} if is_scheduler(target) else set())
     special = {"groups"} if path == ("optimizer",) else set()
     for key in arguments:
         if key in supplied:
             raise error_at((*path, key), "unknown argument; the runner sets it")
-        if key not in names and key not in special and not open_ended:
+        if key not in (*names, *settable, *special) and not open_ended:
             raise error_at(
-                (*path, key), f"unknown argument{did_you_mean(str(key), [*set(names) - supplied, *special])}"
+                (*path, key), f"unknown argument{did_you_mean(str(key), [*set(names) - supplied, *special, *settable])}"
             )
     for name in names:
         required = parameters[name].default is inspect.Parameter.empty
@@ -247,6 +272,13 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
     return target
 
 
+def _settable(target: Callable) -> list[str]:
+    # A configuration of transformers takes its settable properties (num_labels) as arguments, and its signature does
+    # not say so; whatever else it is given it keeps without a word.
+    public = (name for name in dir(target) if not name.startswith("_"))
+    return [name for name in public if getattr(getattr(target, name), "fset", None) is not None]
+
+
 def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
     # Of our own components only: other projects' annotations are often narrower or wider than their code.
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -258,17 +290,36 @@ def _check_types(path: tuple, node: dict[str, Any], target: Callable, error_at: 
             config = ConfigDict(arbitrary_types_allowed=True)
             TypeAdapter(hints[key], config=config).validate_json(json.dumps(value, default=str), strict=True)
         except ValidationError as error:
-            raise error_at((*path, key), f"{error.errors()[0]['msg']} (got {value!r})", True) from error
+            first = error.errors()[0]
+            said = "Input should be a '_target_'" if first["type"] == "needs_python_object" else first["msg"]
+            raise error_at((*path, key), f"{said} (got {value!r})", True) from error
         except PydanticUserError:
             continue
+
+
+def _check_factory(path: tuple, node: dict[str, Any], target: Callable, error_at: ErrorAt) -> None:
+    from catalyst_cityscapes.recipe.nodes.torch_factories import factory_problem
+
+    if node.get("_mode_") == "partial":
+        raise error_at((*path, "_mode_"), f"{node['_target_']} makes a tensor here; leave it out")
+    problem = factory_problem(target, {key: value for key, value in node.items() if key not in NODE_KEYS})
+    if problem:
+        raise error_at(path, f"{node['_target_']}: {problem}")
 
 
 def without_pretrained(node: dict[str, Any], pretrained: str | None = None) -> dict[str, Any]:
     """A checked network's node that reads no weights, or those of the file `pretrained`, whatever it says itself."""
     # A network's own default may be to read an ImageNet file.
-    arguments = inspect.signature(locate(node["_target_"])[1]).parameters
-    defaults = {"pretrained": pretrained or False, "encoder_weights": None}
-    return {**node, **{name: value for name, value in defaults.items() if name in arguments}}
+    target = locate(node["_target_"])[1]
+    arguments = inspect.signature(target).parameters
+    defaults: dict[str, Any] = {"pretrained": pretrained or False, "encoder_weights": None}
+    if target.__module__.startswith("torchvision."):
+        defaults |= {"weights": None, "weights_backbone": None}
+    inner = {
+        key: without_pretrained(value) if isinstance(value, dict) and "_target_" in value else value
+        for key, value in node.items()
+    }
+    return {**inner, **{name: value for name, value in defaults.items() if name in arguments}}
 
 
 def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
@@ -280,7 +331,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
-    if path == "criterion":
+    if path == "criterion" or "criteria" in node:
         from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])
@@ -292,7 +343,8 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         cause = error.__cause__ or error
         while not isinstance(cause, InputError) and cause.__cause__ is not None:
             cause = cause.__cause__
-        raise InputError(f"{path}: {node['_target_']}: {' '.join(str(cause).split())}") from error
+        said = " ".join(str(cause).split()) or f"{type(cause).__name__}, without a word: it takes no such arguments"
+        raise InputError(f"{path}: {node['_target_']}: {said}") from error
 
 
 class TargetRegistry(hydra_slayer.Registry):

@@ -11,7 +11,7 @@ from torch.nn.modules.loss import _Loss
 
 from semseg_ref.base.errors import InputError
 
-CLASS_WEIGHTS = ("weight", "pos_weight")
+CLASS_WEIGHTS = ("weight", "pos_weight", "class_weights")
 SHIFT = 1000.0
 
 
@@ -21,7 +21,7 @@ def tensor_arguments(target: Callable) -> set[str]:
     try:
         hints = get_type_hints(function)
         names = list(inspect.signature(function).parameters)
-    except (NameError, TypeError, ValueError):  # annotations that cannot be read
+    except (AttributeError, NameError, TypeError, ValueError):  # annotations that cannot be read
         return set()
     found = {name for name in names if _takes_tensor(hints.get(name))}
     if inspect.isclass(target) and issubclass(target, _Loss):
@@ -41,7 +41,9 @@ def check_tensor_arguments(
     Raises:
         InputError: `error_at` of the argument's key path.
     """
-    for name in tensor_arguments(target) & node.keys():
+    # segmentation_models_pytorch makes a tensor of a list itself, and does not look at the numbers.
+    lists = {name for name in ("class_weights",) if isinstance(node.get(name), list)}
+    for name in (tensor_arguments(target) & node.keys()) | lists:
         value = node[name]
         if value is None or isinstance(value, dict):  # a node of its own
             continue
@@ -115,7 +117,7 @@ def check_criterion(criterion: nn.Module, classes: int, ignore_index: int) -> No
         raise InputError(
             f"criterion: {name} gives {loss.item():g} on random logits, expected a finite number with a gradient"
         )
-    if shifted < loss - SHIFT / 2:
+    if shifted < loss - SHIFT / 100:  # a hundredth, for one that has a small weight in a sum
         raise InputError(
             f"criterion: {name} falls without end when all logits grow alike: it takes log-probabilities, and networks "
             "give logits; torch.nn.CrossEntropyLoss is the same with the softmax inside"

@@ -7,7 +7,7 @@ recipe takes it with `_target_: support.networks.small.SmallLogits` where the pa
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catalyst_cityscapes.models.two_heads import TwoHeads
+from catalyst_cityscapes.models.segmenter import Segmenter
 from semseg_ref.model.pspnet import resize_bilinear
 from semseg_ref.optimizer import BACKBONE, HEADS
 
@@ -42,7 +42,7 @@ class SmallNetwork(nn.Module):
         return main.max(1)[1], *losses
 
 
-class SmallLogits(TwoHeads, SmallNetwork):
+class SmallLogits(Segmenter, SmallNetwork):
     """The Catalyst side's contract: (main, aux) logits, aux None in eval mode."""
 
     BACKBONE = BACKBONE

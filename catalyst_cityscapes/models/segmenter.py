@@ -1,16 +1,21 @@
-"""What a network with a main and an auxiliary head tells the optimizer about itself."""
+"""What this project's networks say about themselves: their heads, and how their logits meet the labels."""
 
 from typing import ClassVar
 
+from catalyst_cityscapes.models.outputs import Resized
 
-class TwoHeads:
+
+class Segmenter:
     """Mix-in for `nn.Module`: names of child modules, in the order of the optimizer's parameter groups.
 
-    A name whose child a network does not have (no pyramid pooling, say) is left out.
+    A name whose child a network does not have (no pyramid pooling, say) is left out. Logits are resized, and labels
+    taken at the smaller logits' pixels, as the reference does; a network that does otherwise says so.
     """
 
     BACKBONE: ClassVar[tuple[str, ...]] = ()
     HEADS: ClassVar[tuple[str, ...]] = ()
+    align_corners: bool = True
+    resized_for_loss: Resized = "labels"
 
     @property
     def backbone_names(self) -> tuple[str, ...]:
