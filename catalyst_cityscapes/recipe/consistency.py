@@ -41,9 +41,9 @@ def check_consistency(recipe: Recipe) -> None:
 
 
 def check_sizes(recipe: Recipe, error_at: Callable[..., InputError]) -> None:
-    """Refuses crops and windows that the class of the network says it cannot take (`size_step`, multiples plus 1).
+    """Refuses windows of a test that the class of the network says it cannot take (`size_step`, multiples plus 1).
 
-    A network that only knows when it is built is asked then (`models.outputs.check_sides`).
+    Training crops, and networks that only know when they are built, are asked then (`models.outputs.check_sides`).
 
     Raises:
         InputError: `error_at` of the key path.
@@ -51,12 +51,11 @@ def check_sizes(recipe: Recipe, error_at: Callable[..., InputError]) -> None:
     step = getattr(locate(recipe.model["_target_"])[1], "size_step", None)
     if not isinstance(step, int):
         return
-    for path, sides in ((("data", "crop"), recipe.data.crop), (("protocol", "crop"), recipe.protocol.crop)):
-        for side in sides or ():
-            try:
-                check_side(f"{side}", side, step)
-            except OptionError as error:
-                raise error_at(path, str(error)) from error
+    for side in recipe.protocol.crop or ():
+        try:
+            check_side(f"{side}", side, step)
+        except OptionError as error:
+            raise error_at(("protocol", "crop"), str(error), of_value=True) from error
 
 
 def _compare(path: tuple, node: dict[str, Any], name: str, key: str, wanted: int) -> None:

@@ -246,7 +246,7 @@ def test_what_changes_no_number_is_no_reason_to_refuse(setting):
         ({"epochs": "many"}, "official config x: experiment.epochs: Input should be a valid integer"),
         (
             {"train_h": 35, "test_h": 35},
-            "official config x: data.crop: 35 is not possible: it has to be a multiple of 8 plus 1",
+            "official config x: protocol.crop: 35 is not possible: it has to be a multiple of 8 plus 1",
         ),
         ({"scale_min": "small"}, "official config x: augmentation.steps.scale.scale: "),
     ],

@@ -41,6 +41,7 @@ class Rule:
         fix: what to write where.
         check: `facts -> diagnostics`; it yields nothing where what it asks for could not be measured.
         issues: public threads about this fault.
+        reference_networks: whether it holds for networks of the reference's parts only (layer0 ... layer4, cls).
     """
 
     id: str
@@ -50,6 +51,7 @@ class Rule:
     fix: str
     check: Callable[[Facts], Iterator[Diagnostic]]
     issues: tuple[str, ...] = ()
+    reference_networks: bool = False
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,14 @@ def lint(
     """
     processes = default_processes(recipe) if processes is None else processes
     facts = gather(recipe, processes, draws, samples, use_data)
+    is_other = facts.network is not None and not facts.network.has_reference_parts
+    others = [rule.id for rule in RULES.values() if rule.reference_networks and is_other]
+    if others:
+        facts.skipped.append(f"{', '.join(others)}: of the reference's networks; {facts.network.kind} is another")
     found = [
         Finding(rule.id, said.severity, rule.baseline, said.evidence, said.fix or rule.fix, said.measured)
         for rule in RULES.values()
+        if rule.id not in others
         for said in rule.check(facts)
     ]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))

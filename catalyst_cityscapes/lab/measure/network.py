@@ -14,6 +14,7 @@ from catalyst_cityscapes.models.outputs import outputs_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import Identity, identify
 from semseg_ref.base.errors import InputError
+from semseg_ref.optimizer import BACKBONE
 
 NO_DETERMINISTIC_FORM = {
     "aten::_adaptive_avg_pool2d_backward": "AdaptiveAvgPool2d",
@@ -56,6 +57,8 @@ class NetworkFacts:
     """A recipe's network.
 
     Attributes:
+        kind: name of its class.
+        has_reference_parts: it has the reference's children (layer0 ... layer4, cls), whatever is in them.
         identity: by names and shapes of its tensors.
         step: what a training step at the recipe's crop runs; None where it could not be run without data.
         refused: why the network does not take the crop, or None.
@@ -64,6 +67,8 @@ class NetworkFacts:
         frozen: names of parameters that do not train.
     """
 
+    kind: str
+    has_reference_parts: bool
     identity: Identity
     step: Step | None
     refused: str | None
@@ -99,6 +104,8 @@ def measure_network(recipe: Recipe, network: nn.Module) -> NetworkFacts:
         step = None  # something in it needs real numbers
     modules = list(network.modules())
     return NetworkFacts(
+        kind=type(network).__name__,
+        has_reference_parts=all(hasattr(network, name) for name in (*BACKBONE, "cls")),
         identity=identity,
         step=step,
         refused=refused,

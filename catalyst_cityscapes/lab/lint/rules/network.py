@@ -49,7 +49,11 @@ def _other_network(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _no_aux(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.network is not None and facts.network.step is not None and not facts.network.step.has_aux:
+    if facts.network is None or facts.network.step is None or facts.network.step.has_aux:
+        return
+    # Many networks have none, and a recipe that leaves its loss out says so.
+    is_left_out = facts.loss is not None and facts.loss.aux_weight == 0
+    if facts.network.has_reference_parts or not is_left_out:
         yield Diagnostic("error", "a training step of the network gives no auxiliary logits", {"has_aux": False})
 
 
@@ -259,8 +263,17 @@ RULES = (
         "gradients of the callback that adds up the losses",
         "callbacks.aux_loss.weight: 0.4",
         _aux_weight,
+        reference_networks=True,
     ),
-    Rule("smaller-logits", ("warning",), "official recipe", STEP, "model.zoom_factor: 8", _zoom),
+    Rule(
+        "smaller-logits",
+        ("warning",),
+        "official recipe",
+        STEP,
+        "model.zoom_factor: 8",
+        _zoom,
+        reference_networks=True,
+    ),
     Rule(
         "dropout-unlike-official",
         ("warning",),
@@ -268,6 +281,7 @@ RULES = (
         "dropout layers of the built network",
         "model.dropout: 0.1",
         _dropout,
+        reference_networks=True,
     ),
     Rule(
         "batch-norm-settings",
@@ -276,6 +290,7 @@ RULES = (
         "batch norm layers of the built network",
         "momentum 0.1, eps 1e-5",
         _norm_settings,
+        reference_networks=True,
     ),
     Rule(
         "frozen-parameters",

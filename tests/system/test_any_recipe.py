@@ -1,0 +1,155 @@
+"""Networks, losses, augmentations, optimisers and schedules of anybody's train, resume to the bit, and are scored.
+
+All from the command line alone, as a user would write the recipe.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from semseg_ref.base.checkpoints.state_dict import read_checkpoint
+from support.command_line import dl
+from support.runs.toy import LOGS, STATE, assert_same
+
+SMP = {"encoder_name": "mobilenet_v2", "encoder_weights": None, "classes": "${data.classes}"}
+UNET = {
+    "_target_": "segmentation_models_pytorch.Unet",
+    "encoder_depth": 3,
+    "decoder_channels": [16, 8, 8],
+    **SMP,
+}
+NO_AUX = {"aux_loss": {"weight": 0}}
+OWN_FILE = '''
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """Logits of half the size, and two auxiliary ones of other sizes."""
+
+    align_corners = True
+
+    def __init__(self, classes):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Conv2d(8, classes, 1)
+        self.near = nn.Conv2d(8, classes, 3, 2, 1)
+        self.far = nn.Conv2d(8, classes, 3, 4, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.head(x), self.near(x), self.far(x)
+
+
+class Brier(nn.Module):
+    """The squared distance of the probabilities from the label's one."""
+
+    def __init__(self, ignore_index):
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(self, logits, target):
+        known = target != self.ignore_index
+        wanted = nn.functional.one_hot(target * known, logits.shape[1]).movedim(-1, 1)
+        return (((logits.softmax(1) - wanted) ** 2).sum(1) * known).sum() / known.sum().clamp(min=1)
+'''
+
+CASES: dict[str, dict[str, Any]] = {
+    "smp Unet": {"model": UNET, "callbacks": NO_AUX},
+    "smp DeepLabV3Plus with an auxiliary head": {
+        "model": {
+            "_target_": "catalyst_cityscapes.models.with_auxiliary_head",
+            "network": {
+                "_target_": "segmentation_models_pytorch.DeepLabV3Plus",
+                "decoder_channels": 16,
+                **SMP,
+            },
+            "layer": "encoder",
+            "index": -2,
+            "classes": "${data.classes}",
+            "channels": 16,
+        },
+        "data": {"crop": [48, 64]},
+    },
+    "torchvision FCN-ResNet50": {
+        "model": {
+            "_target_": "torchvision.models.segmentation.fcn_resnet50",
+            "num_classes": "${data.classes}",
+            "aux_loss": True,
+            "weights_backbone": None,
+        },
+        "data": {"crop": [32, 32]},
+    },
+    "timm backbone": {
+        "model": {
+            "_target_": "catalyst_cityscapes.models.TimmFCN",
+            "backbone": "resnet10t",
+            "classes": "${data.classes}",
+            "head_channels": 16,
+            "aux_channels": 16,
+            "output_stride": 8,
+        }
+    },
+    "transformers SegFormer": {
+        "model": {
+            "_target_": "transformers.SegformerForSemanticSegmentation",
+            "config": {
+                "_target_": "transformers.SegformerConfig",
+                "num_labels": "${data.classes}",
+                "hidden_sizes": [8, 8, 16, 16],
+                "num_attention_heads": [1, 1, 2, 2],
+                "depths": [1, 1, 1, 1],
+                "decoder_hidden_size": 16,
+            },
+        },
+        "callbacks": NO_AUX,
+    },
+    "network and loss of a user's file": {
+        "model": {"_target_": "mine.Net", "classes": "${data.classes}"},
+        "criterion": {"_target_": "mine.Brier", "ignore_index": "${data.ignore_index}"},
+        "callbacks": {
+            "aux_loss": {
+                "weight": [0.4, 0.2],
+                "criteria": [None, {"_target_": "torch.nn.CrossEntropyLoss", "ignore_index": "${data.ignore_index}"}],
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trains_resumes_and_is_scored_from_the_command_line(name, toy_city, workdir, one_thread):
+    Path("mine.py").write_text(OWN_FILE)
+    case = CASES[name]
+    recipe = {
+        "base": "toy/pspnet18",
+        "experiment": {"name": "run", "logdir": "run", "epochs": 2},
+        "data": {"root": str(toy_city), "crop": [64, 64]},
+        "sampling": {"batch_size": 2, "workers": 0},
+        "engine": {"device": "cpu", "memory_format": "contiguous"},
+        "protocol": {"base_size": 64},
+        **case,
+    }
+    recipe["data"] |= {"root": str(toy_city), "crop": case.get("data", {}).get("crop", [64, 64])}
+    recipe["experiment"] |= {"name": "run", "logdir": "run"}
+    Path("my.yml").write_text(yaml.safe_dump(recipe))
+
+    def run(*arguments: str) -> str:
+        result = dl(*arguments, "--trust", "mine")
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    run("run", "--config", "my.yml")
+    resumed = ("--set", "experiment.logdir=resumed", "--resume", "run/model/train_epoch_1.pth")
+    run("run", "--config", "my.yml", *resumed)
+    once, twice = (read_checkpoint(Path(folder, "model", "last.pth")) for folder in ("run", "resumed"))
+    once["recipe"]["experiment"]["logdir"] = "resumed"
+    assert_same({key: once[key] for key in STATE}, {key: twice[key] for key in STATE})
+    rows = Path("resumed", LOGS[0]).read_text().splitlines()
+    assert rows[1:] == Path("run", LOGS[0]).read_text().splitlines()[-len(rows) + 1 :]
+    run("test", "--run", "run")
+    score = json.loads(next(Path("run").rglob("score.json")).read_text())
+    assert 0 <= score["mIoU"] <= 1
