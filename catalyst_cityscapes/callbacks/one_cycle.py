@@ -50,15 +50,6 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
         self.rates, self.momentum = rates, momentum
         self.warmup_epochs, self.epochs_ahead = warmup_epochs, epochs_ahead
         self.same_rate_for_all_groups = same_rate_for_all_groups
-        self._started = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing but that there is a beginning behind it, also within the first epoch."""
-        return {"started": True}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict`."""
-        self._started = state["started"]
 
     def _write(self, runner: ScheduleRun, position: float) -> None:
         total = runner.total_steps
@@ -72,7 +63,7 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
 
     def on_experiment_start(self, runner: ScheduleRun) -> None:
         """Writes the start values, unless the optimiser was resumed."""
-        if runner.epoch_step == 0 and not self._started:
+        if runner.epoch_step == 0:
             self._write(runner, 0)
 
     def on_batch_end(self, runner: ScheduleRun) -> None:

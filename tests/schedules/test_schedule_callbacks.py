@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from catalyst_cityscapes.callbacks import LRSchedule, OneCycle, PolyLR, TorchScheduler
+from catalyst_cityscapes.callbacks import LRSchedule, PolyLR, TorchScheduler
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.role import role_of
@@ -72,7 +72,6 @@ CALLBACKS = {
         name="SequentialLR", schedulers=[WARMUP, scheduler("MultiStepLR", milestones=[4])], milestones=[3]
     ),
     "chained": lambda: of_torch(name="ChainedScheduler", schedulers=[WARMUP, scheduler("ExponentialLR", gamma=0.9)]),
-    "OneCycle": lambda: OneCycle((0.001, 0.01, 0.0001), (0.0, 0.85, 0.95)),
 }
 """Each with a function of the step, or a state, of its own."""
 
@@ -81,8 +80,6 @@ CALLBACKS = {
 @pytest.mark.parametrize("stopped_after", [0, 2, 10, 13])
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_a_resumed_schedule_has_the_rates_of_an_uninterrupted_one(name, stopped_after, kind):
-    if kind is torch.optim.AdamW and name == "OneCycle":
-        return  # drives `momentum`, which AdamW does not have
     whole, callback = training(kind), CALLBACKS[name]()
     callback.on_experiment_start(whole)
     expected = drive(callback, whole, 20)

@@ -52,7 +52,8 @@ class LRSchedule(PlacedCallback, ISchedulerCallback):
 
     def on_experiment_start(self, runner: ScheduleRun) -> None:
         """Writes the rate of the first step of this run."""
-        # A checkpoint of another schedule does not say how far this one is; its rate stays for one step.
+        self._done = max(self._done, runner.optimizer_steps)
+        # A checkpoint of another schedule may not say how far the training is; its rate stays for one step.
         if self._done or runner.epoch_step == 0:
             self._write(runner)
 
