@@ -11,6 +11,8 @@ from catalyst_cityscapes.callbacks.mean_iou import BatchMeanIoU, MeanIoU
 from catalyst_cityscapes.callbacks.one_cycle import OneCycle
 from catalyst_cityscapes.callbacks.poly_lr import PolyLR
 from catalyst_cityscapes.callbacks.progress import Progress
+from catalyst_cityscapes.callbacks.schedules.lr_schedule import LRSchedule
+from catalyst_cityscapes.callbacks.schedules.torch_scheduler import TorchScheduler
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.callbacks.training_monitor import TrainingMonitor
 
@@ -23,10 +25,12 @@ __all__ = [
     "EpochLogging",
     "GradientStep",
     "IterationLogging",
+    "LRSchedule",
     "MeanIoU",
     "OneCycle",
     "PolyLR",
     "Progress",
     "SyncBNConversion",
+    "TorchScheduler",
     "TrainingMonitor",
 ]

@@ -55,9 +55,9 @@ PARTS: Mapping[str, Part] = MappingProxyType(
     {
         "optimiser": Part("steps the optimiser", "GradientStep"),
         "loss": Part("computes the loss", "AuxLossWeighting"),
-        "rates": Part("writes the learning rates", "PolyLR or OneCycle"),
+        "rates": Part("writes the learning rates", "PolyLR or OneCycle or LRSchedule or TorchScheduler"),
         "checkpoints": Part("writes checkpoints", "Checkpoint"),
-        "momentum": Part("writes the momentum", "OneCycle"),
+        "momentum": Part("writes the momentum", "OneCycle or TorchScheduler"),
         "stop": Part("stops the training early", "EarlyStopping"),
     }
 )

@@ -37,8 +37,8 @@ from catalyst_cityscapes.models.outputs import (
     warn_of_assumed_alignment,
 )
 from catalyst_cityscapes.models.resizing import Resizing
+from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.optim.momenta import start_momenta
-from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.consistency import check_consistency
 from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles
 from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
@@ -216,13 +216,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     def get_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser over its parameter groups."""
-        node = dict(self.recipe.optimizer)
-        groups_node = node.pop("groups", None)
-        lr, weight_decay = node.get("lr", 0.0), node.get("weight_decay", 0.0)
-        if groups_node is None:
-            groups = reference_groups(model, lr, head_multiplier=1.0)
-        else:
-            groups = build(groups_node, "optimizer.groups", model=model, lr=lr, weight_decay=weight_decay)
+        node, groups = recipe_groups(self.recipe.optimizer, model)
         grouped = {id(parameter) for group in groups for parameter in group["params"]}
         loose = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in grouped]
         if loose:

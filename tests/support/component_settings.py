@@ -69,6 +69,40 @@ COMPONENTS = (
         ("callbacks.poly_lr", "callbacks.one_cycle"),
         "recipe",
     ),
+    ComponentSetting(
+        "lr_schedule",
+        "lr_schedule",
+        {
+            "callbacks": {
+                "poly_lr": None,
+                "lr_schedule": {
+                    "_target_": f"{CALLBACKS}.LRSchedule",
+                    "base_lr": 0.01,
+                    "phases": [
+                        {"_target_": "catalyst_cityscapes.schedules.LinearWarmup", "iterations": 3, "factor": 0.1},
+                        {"_target_": "catalyst_cityscapes.schedules.Poly", "floor": 0.0001},
+                    ],
+                },
+            }
+        },
+        ("callbacks.poly_lr", "callbacks.lr_schedule"),
+        "recipe",
+    ),
+    ComponentSetting(
+        "torch_scheduler",
+        "torch_scheduler",
+        {
+            "callbacks": {
+                "poly_lr": None,
+                "torch_scheduler": {
+                    "_target_": f"{CALLBACKS}.TorchScheduler",
+                    "scheduler": {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 100},
+                },
+            }
+        },
+        ("callbacks.poly_lr", "callbacks.torch_scheduler"),
+        "recipe",
+    ),
     ComponentSetting("sync_bn", "sync_bn", {"callbacks": {"sync_bn": None}}, ("callbacks.sync_bn",), "bitwise"),
     ComponentSetting("aux_loss", "aux_loss", callback("aux_loss", weight=0.0), ("callbacks.aux_loss",), "recipe"),
     ComponentSetting(
@@ -146,6 +180,22 @@ COMPONENTS = (
         "optimizer",
         {"optimizer": {"groups": {"_target_": "catalyst_cityscapes.optim.no_bias_decay_groups"}}},
         ("optimizer.groups",),
+        "recipe",
+    ),
+    ComponentSetting(
+        "groups_by_rule",
+        "optimizer",
+        {
+            "optimizer": {
+                "_target_": "torch.optim.AdamW",
+                "lr": 0.001,
+                "groups": {
+                    "_target_": "catalyst_cityscapes.optim.groups_by_rule",
+                    "rules": [{"kind": "norm", "decay_mult": 0}, {"name": ["cls.*", "aux.*"], "lr_mult": 10}],
+                },
+            }
+        },
+        ("optimizer", "callbacks.poly_lr.base_lr"),
         "recipe",
     ),
     ComponentSetting(

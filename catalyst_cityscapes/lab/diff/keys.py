@@ -111,7 +111,7 @@ class ShortTrainings:
 
 def _same(left: Optimisation, right: Optimisation) -> bool:
     def summary(found: Optimisation) -> tuple:
-        return found.optimizer, found.steps, found.decay, found.travel, len(found.groups)
+        return found.optimizer, found.steps, found.decay, found.rescaled_decay, found.travel, len(found.groups)
 
     return summary(left) == summary(right) and all(
         np.array_equal(one.lr, other.lr) and np.array_equal(one.momentum, other.momentum)

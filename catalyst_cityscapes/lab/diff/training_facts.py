@@ -79,15 +79,16 @@ def _amounts(found: Collector, subject: Subject) -> None:
     optimisation = subject.profile.optimisation
     for part in PARTS:
         for kind in KINDS:
-            key = (part, kind)
+            key, name, topics = (part, kind), KIND_NAMES[kind], "optimiser steps network"
             if key in optimisation.decay:
-                name = KIND_NAMES[kind]
                 value = optimisation.decay[key]
                 left = f"{value:.3g} (leaves {100 * np.exp(-value):.3g} %)"
-                measure = amount(DECAY_WITHOUT_EFFECT)
-                found.add((f"decay of the {part}", name), "optimiser steps network", value, measure, left)
-                value = optimisation.travel[key]
-                found.add((f"travel of the {part}", name), "optimiser steps network", value, amount())
+                found.add((f"decay of the {part}", name), topics, value, amount(DECAY_WITHOUT_EFFECT), left)
+            if key in optimisation.rescaled_decay:
+                value = f"{optimisation.rescaled_decay[key]:g}, rescaled by {optimisation.optimizer}"
+                found.add((f"decay of the {part}", name), topics, value, choice)
+            if key in optimisation.travel:
+                found.add((f"travel of the {part}", name), topics, optimisation.travel[key], amount())
     trained = sum(group.parameters for group in optimisation.groups)
     found.add("trained parameters", "optimiser network", trained, amount())
     found.add("optimiser", "optimiser", optimisation.optimizer, choice)

@@ -8,7 +8,7 @@ seconds.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from catalyst_cityscapes.models.parts import head_names
-from catalyst_cityscapes.optim.param_groups import reference_groups
+from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.recipe.key_roles import callback_role
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -66,7 +66,10 @@ class Optimisation:
         steps, steps_per_epoch: optimiser steps.
         groups: parameter groups in the optimiser's order.
         decay: (part, kind) -> minus the logarithm of what decay alone leaves of a weight at the end; 0 is no decay.
+            Without what is in `rescaled_decay`.
         travel: (part, kind) -> how far a constant gradient of 1 moves a weight that starts at 0.
+        rescaled_decay: (part, kind) -> weight decay of the groups where decay takes no share of a weight that is the
+            same for large and small ones, as under Adam, which rescales it with the gradient that it is part of.
     """
 
     optimizer: str
@@ -75,6 +78,7 @@ class Optimisation:
     groups: tuple[Group, ...]
     decay: dict[tuple[str, str], float]
     travel: dict[tuple[str, str], float]
+    rescaled_decay: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def lr(self, part: str) -> np.ndarray:
         """Rates of a part, float64 [steps]: the mean over its groups, weighted by their parameters; empty without."""
@@ -130,27 +134,25 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
         InputError: the optimiser or its groups refuse their arguments, or a schedule callback needs more of a runner
             than rates, steps and epochs.
     """
-    node = dict(recipe.optimizer)
-    groups_node = node.pop("groups", None)
-    lr, weight_decay = node.get("lr", 0.0), node.get("weight_decay", 0.0)
-    if groups_node is None:
-        real = reference_groups(network, lr, head_multiplier=1.0)
-    else:
-        real = build(groups_node, "optimizer.groups", model=network, lr=lr, weight_decay=weight_decay)
+    node, real = recipe_groups(recipe.optimizer, network)
     described = _describe_parameters(network)
     groups, keys = _scalar_groups(real, described)
     optimizer = build(node, "optimizer", params=groups)
-    probe = build(node, "optimizer", params=_scalar_groups(real, described)[0])
+    probe, other_probe = (build(node, "optimizer", params=_scalar_groups(real, described)[0]) for _ in range(2))
     schedules = _schedules(recipe)
     steps_per_epoch = -(-batches_per_epoch // accumulation_steps(recipe))
     rates, momenta = _run(optimizer, schedules, recipe.experiment.epochs, steps_per_epoch, batches_per_epoch)
-    responses = _responses(probe, momenta.max(axis=0))
+    responses, shares = _responses(probe, momenta.max(axis=0)), _decay_takes_a_share(other_probe)
     decay: dict[tuple[str, str], list[float]] = {}
     travel: dict[tuple[str, str], list[float]] = {}
-    for group, group_keys in zip(optimizer.param_groups, keys, strict=True):
+    rescaled: dict[tuple[str, str], list[float]] = {}
+    for group, group_keys, takes_a_share in zip(optimizer.param_groups, keys, shares, strict=True):
         idle, pushed = (scalar.item() for scalar in group["params"])
         for key in group_keys:
-            decay.setdefault(key, []).append(-float(np.log(max(idle, 1e-300))))
+            if takes_a_share:
+                decay.setdefault(key, []).append(-float(np.log(max(idle, 1e-300))))
+            else:
+                rescaled.setdefault(key, []).append(float(group.get("weight_decay", 0.0)))
             travel.setdefault(key, []).append(abs(pushed))
     children = {id(p): name for name, child in network.named_children() for p in child.parameters()}
     summaries = []
@@ -174,8 +176,9 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
         len(rates),
         steps_per_epoch,
         tuple(summaries),
-        {key: float(np.mean(values)) + 0.0 for key, values in decay.items()},
+        {key: float(np.mean(values)) + 0.0 for key, values in decay.items() if key not in rescaled},
         {key: float(np.mean(values)) for key, values in travel.items()},
+        {key: float(np.mean(values)) for key, values in rescaled.items()},
     )
 
 
@@ -200,9 +203,10 @@ def _scalar_groups(
         present = {described[id(p)] for p in group["params"]}
         group_keys = [(part, kind) for part in PARTS for kind in KINDS if (part, kind) in present]
         scalars = []
+        shape = (1,) * max((p.ndim for p in group["params"]), default=0)  # there are optimisers of matrices alone
         for value, gradient in ((1.0, 0.0), (0.0, 1.0)):
-            scalar = nn.Parameter(torch.tensor(value, dtype=torch.float64))
-            scalar.grad = torch.tensor(gradient, dtype=torch.float64)
+            scalar = nn.Parameter(torch.full(shape, value, dtype=torch.float64))
+            scalar.grad = torch.full(shape, gradient, dtype=torch.float64)
             scalars.append(scalar)
         groups.append({**group, "params": scalars})
         keys.append(group_keys)
@@ -288,6 +292,20 @@ def _responses(optimizer: torch.optim.Optimizer, momenta: np.ndarray) -> list[tu
         optimizer.step()
         places.append([scalar.item() for scalar in scalars])
     return [(before - at, at - after) for before, at, after in zip(*places, strict=True)]
+
+
+def _decay_takes_a_share(optimizer: torch.optim.Optimizer) -> list[bool]:
+    """Of each group of an optimiser over scalars that has not stepped yet: a weight of twice the size decays twice as
+    much, so that decay leaves the same share of every weight."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+        larger = group["params"][1]
+        larger.data.fill_(2.0)
+        larger.grad.zero_()
+    for _ in range(10):  # RAdam rescales gradients from its sixth step on
+        optimizer.step()
+    pairs = [[scalar.item() for scalar in group["params"]] for group in optimizer.param_groups]
+    return [math.isclose(larger, 2 * smaller, rel_tol=1e-6) for smaller, larger in pairs]
 
 
 def _momentum(group: dict[str, Any]) -> float:

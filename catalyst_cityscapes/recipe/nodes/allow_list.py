@@ -49,6 +49,7 @@ REFUSED = {
     "catalyst.registry": "builds whatever it is told to",
     "catalyst.utils": "reads and writes files, and calls methods by name",
     "catalyst_cityscapes.callbacks.checkpoint.link_atomically": "writes files",
+    "catalyst_cityscapes.optim.from_recipe": "builds whatever it is told to",
     "segmentation_models_pytorch.base.hub_mixin": "downloads and writes files",
     "segmentation_models_pytorch.datasets": "downloads and unpacks files",
     "timm.data": "unpickles, downloads and unpacks files",

@@ -40,7 +40,9 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
         return None
     if is_callback or path[0] in ("model", "optimizer"):
         base, what = _base("callback" if is_callback else path[0])
-        return None if issubclass(target, base) else f"expected {what}, {name} is none"
+        if not issubclass(target, base):
+            return f"expected {what}, {name} is none"
+        return _against_optimizer(target) if path[0] == "optimizer" else None
     library = library_of(target.__module__)
     if is_step and library is not None:
         return (
@@ -62,6 +64,19 @@ def _base(place: str) -> tuple[type, str]:
         "model": (torch.nn.Module, "a torch.nn.Module"),
         "optimizer": (torch.optim.Optimizer, "a torch.optim.Optimizer"),
     }[place]
+
+
+def _against_optimizer(target: type) -> str | None:
+    name = target.__name__
+    if name == "SparseAdam":
+        return f"{name} takes sparse gradients, and a network's here are dense; take torch.optim.Adam"
+    closure = inspect.signature(target.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        return (
+            f"{name} computes the loss several times a step (a closure), and a training step here does it once; take "
+            "another optimiser, such as torch.optim.SGD or torch.optim.AdamW"
+        )
+    return None
 
 
 def _takes_two(target: type) -> bool:

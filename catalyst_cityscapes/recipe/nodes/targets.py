@@ -35,6 +35,9 @@ from semseg_ref.base.safe.torch_load import no_pickled_code
 SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr", "weight_decay"}}
 """Arguments that the runner adds when it builds a node."""
 
+SCHEDULERS = "torch.optim.lr_scheduler"
+"""Whose schedulers get their optimiser from the callback that steps them, wherever their nodes stand."""
+
 TRANSFORMERS = re.compile(r"transformers\.models\..*\.(modeling|configuration)_\w+")
 """Its modules of networks and configurations; the rest reads, writes and fetches files."""
 NODE_KEYS = ("_target_", "_mode_")
@@ -217,6 +220,11 @@ def _check_special_keys(path: tuple, mapping: dict[str, Any], error_at: ErrorAt)
             raise error_at((*path, key), "goes with a '_target_'")
 
 
+def is_scheduler(target: Callable) -> bool:
+    """Whether a target is a scheduler of torch or made from one."""
+    return inspect.isclass(target) and any(base.__module__ == SCHEDULERS for base in target.__mro__)
+
+
 def refused_argument(target: Callable, arguments: Iterable[str]) -> str | None:
     """The first of a target's arguments that no recipe may give, and why."""
     for module, argument in REFUSED_ARGUMENTS:
@@ -243,7 +251,7 @@ def _check_node(path: tuple, node: dict[str, Any], error_at: ErrorAt, trusted: S
     names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     settable = _settable(target) if within(target.__module__, ("transformers",)) else []
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    supplied = SUPPLIED.get(path, set())
+    supplied = SUPPLIED.get(path, set()) | ({"optimizer"} if is_scheduler(target) else set())
     special = {"groups"} if path == ("optimizer",) else set()
     for key in arguments:
         if key in supplied:
@@ -348,11 +356,11 @@ class TargetRegistry(hydra_slayer.Registry):
 
 
 def _called(value: Any) -> Any:
-    # hydra-slayer turns a function into a partial unless told to call it.
+    # hydra-slayer turns a function into a partial unless told to call it. A scheduler's optimiser is there later.
     if isinstance(value, dict):
         result = {key: _called(inner) for key, inner in value.items()}
         if "_target_" in result:
-            result.setdefault("_mode_", "call")
+            result.setdefault("_mode_", "partial" if is_scheduler(locate(result["_target_"])[1]) else "call")
         return result
     if isinstance(value, list):
         return [_called(inner) for inner in value]

@@ -85,7 +85,8 @@ def assert_same_checkpoints(left: Path, right: Path, keys: Sequence[str] = TRAIN
     first, second = read_checkpoint(left), read_checkpoint(right)
     for key in keys:
         assert_same(first[key], second[key], key)
-    momenta = [state["momentum_buffer"] for state in first["optimizer"]["state"].values()]
+    name = "exp_avg" if "betas" in first["optimizer"]["param_groups"][0] else "momentum_buffer"  # Adam's, SGD's
+    momenta = [state[name] for state in first["optimizer"]["state"].values()]
     assert len(momenta) == sum(len(group["params"]) for group in first["optimizer"]["param_groups"])
     assert all(torch.count_nonzero(momentum) for momentum in momenta)
 

@@ -31,7 +31,8 @@ def _momenta(facts: Facts) -> np.ndarray:
 
 def _no_momentum(facts: Facts) -> Iterator[Diagnostic]:
     momenta = _momenta(facts)
-    if momenta.size and momenta.max() == 0:
+    # Others rescale their gradients, and a step is not ten times smaller without momentum.
+    if momenta.size and momenta.max() == 0 and facts.optimisation.optimizer in SGD_KINDS:
         yield Diagnostic(
             "error",
             f"no step of any group uses momentum, official {official().momentum:g}: without it the effective step is "
@@ -144,7 +145,8 @@ def _amount(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _none(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.optimisation is not None and facts.optimisation.decay and not any(facts.optimisation.decay.values()):
+    found = facts.optimisation
+    if found is not None and found.decay and not any(found.decay.values()) and not any(found.rescaled_decay.values()):
         yield Diagnostic("warning", f"no parameter decays, official {official().weight_decay:g} on all", {"decay": 0.0})
 
 

@@ -9,6 +9,7 @@ from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG, SMALL_BATCH
 from catalyst_cityscapes.lab.lint.official import official
+from catalyst_cityscapes.lab.lint.rules.decay import SGD_KINDS
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, HEADS
 from semseg_ref.schedule import poly_learning_rate
 
@@ -86,7 +87,7 @@ def _rate_changes(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _base_rate(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.optimisation is None or facts.optimisation.optimizer not in ("SGD", "DecoupledSGD"):
+    if facts.optimisation is None or facts.optimisation.optimizer not in SGD_KINDS:
         return
     rates = facts.optimisation.lr(BACKBONE)
     if rates.size and abs(rates.max() / official().lr - 1) > 0.05:
@@ -98,7 +99,7 @@ def _base_rate(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _per_image(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.optimisation is None or facts.exposure is None:
+    if facts.optimisation is None or facts.exposure is None or facts.optimisation.optimizer not in SGD_KINDS:
         return
     rates, batch, wanted = facts.optimisation.lr(BACKBONE), facts.exposure.batch, official()
     if not rates.size or not rates.max():
