@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from semseg_ref.base.errors import OptionError, did_you_mean
 from semseg_ref.base.image_statistics import MEAN, STD
@@ -14,6 +14,21 @@ from semseg_ref.base.image_statistics import MEAN, STD
 MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 OUTPUT_STRIDE = 8
 SCORERS = ("semseg", "cityscapesscripts")
+WHOLE_IMAGE = "image"
+CHOICES = {
+    "scorer": SCORERS,
+    "rounding": ("half_even", "half_up"),
+    "resize": ("opencv", "opencv_uint8", "pillow", "aligned"),
+    "pad_at": ("centre", "end"),
+    "softmax": ("window", "view", "never"),
+    "mirrored": ("window", "image"),
+    "resize_back": ("bilinear", "bilinear_aligned", "nearest"),
+}
+LATER_FIELDS = (
+    "rounding", "resize", "pad_to", "pad_at", "pad_value", "stride", "softmax", "mirrored", "resize_back"
+)  # fmt: skip
+"""Fields whose default is the reference's behaviour; there they are neither in the dict nor in the hash, so that scores
+from before there were such fields stay as they are."""
 
 
 def _numbers(name: str, value: Any, length: int | None = None, above: float | None = None) -> tuple[float, ...]:
@@ -36,27 +51,52 @@ def _whole(name: str, value: Any) -> int:
     return value
 
 
+def _pair(name: str, value: Any, expected: str) -> tuple[int, int]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise OptionError(f"protocol: {name} {value!r}: expected {expected}")
+    return _whole(name, value[0]), _whole(name, value[1])
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """How an image becomes class probabilities (the reference's TEST section and its tester's constants).
+    """How an image becomes class scores: the reference's TEST section, its tester's constants, and what others vary.
+
+    The defaults of all fields but the first two are the reference's behaviour, and `semseg_ref.tester` carries out that
+    alone; `catalyst_cityscapes.inference` carries out every protocol.
 
     Args:
-        crop: (height, width) of a window in pixels; at least 1. What sides a network takes is its own to say.
-        base_size: length in pixels of the image's long side at scale 1.
-        scales: factors on `base_size`; the scales' probabilities are averaged.
-        flip: average each window with its mirror image.
+        crop: (height, width) of a window in pixels, at least 1, or "image": the whole image is one window. What sides a
+            network takes is its own to say.
+        base_size: size of the image at scale 1: the length of its long side in pixels; a box (long, short) that it is
+            fitted into with its ratio kept; or "image": its own size.
+        scales: factors on `base_size`; what the scales give is averaged.
+        flip: average with the mirror image, see `mirrored`.
         stride_rate: step between windows as a share of the crop, 0 < rate <= 1, rounded up to whole pixels.
         mean, std: normalisation in grey levels, RGB; std None only subtracts. `mean` is also the padding colour.
         name: a label; no part of the hash.
         scorer: whose arithmetic makes mIoU of the predictions: `semseg` is the reference's (an absent class counts as
             0), `cityscapesscripts` the official script on exported label ids (an absent class is left out).
+        rounding: of the scaled sides: `half_even`, python's, or `half_up`, int(x + 0.5).
+        resize: what brings the image to its size, always bilinear: `opencv` on float32 values, `opencv_uint8` on grey
+            levels, which it rounds to, `pillow` (grey levels, antialiased), or `aligned`, torch's on float32 values
+            with aligned corners.
+        pad_to: `crop`: sides shorter than the crop are padded to it; `none`: the window shrinks to the image instead;
+            or a number of pixels of which padded sides are multiples.
+        pad_at: padding on both sides of the image (`centre`) or at the bottom and the right only (`end`).
+        pad_value: the padding's colour in grey levels, RGB; None is `mean`, which normalisation makes 0.
+        stride: step between windows in pixels, (down, right), instead of `stride_rate`.
+        softmax: of each window before any averaging (`window`); of each scale's and mirror image's mean logits, at the
+            image's own size (`view`); or `never`: the averages are of logits, and so is the result.
+        mirrored: what `flip` mirrors: each `window`, or the `image` before it is padded and cut into windows.
+        resize_back: of the scores to the image's own size: `bilinear`, `bilinear_aligned` (aligned corners), or
+            `nearest`, which gives the class map that nearest resizing of the classes would.
 
     Raises:
-        OptionError: a value outside these rules.
+        OptionError: a value outside these rules, or values that have no meaning together.
     """
 
-    crop: tuple[int, int]
-    base_size: int
+    crop: tuple[int, int] | Literal["image"]
+    base_size: int | tuple[int, int] | Literal["image"]
     scales: tuple[float, ...] = (1.0,)
     flip: bool = True
     stride_rate: float = 2 / 3
@@ -64,33 +104,107 @@ class Protocol:
     std: tuple[float, float, float] | None = tuple(STD)
     name: str | None = None
     scorer: str = SCORERS[0]
+    rounding: str = "half_even"
+    resize: str = "opencv"
+    pad_to: int | str = "crop"
+    pad_at: str = "centre"
+    pad_value: tuple[float, float, float] | None = None
+    stride: tuple[int, int] | None = None
+    softmax: str = "window"
+    mirrored: str = "window"
+    resize_back: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if isinstance(self.crop, str) or not isinstance(self.crop, Sequence) or len(self.crop) != 2:
-            raise OptionError(f"protocol: crop {self.crop!r}: expected (height, width)")
-        for side in self.crop:
-            _whole("crop", side)
         if not isinstance(self.flip, bool):
             raise OptionError(f"protocol: flip {self.flip!r}: expected True or False")
-        if self.scorer not in SCORERS:
-            raise OptionError(f"protocol: scorer '{self.scorer}'{did_you_mean(str(self.scorer), SCORERS)}")
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise OptionError(f"protocol: {name} '{value}'{did_you_mean(str(value), choices)}")
+        if isinstance(self.pad_to, str) and self.pad_to not in ("crop", "none"):
+            raise OptionError(f"protocol: pad_to {self.pad_to!r}: expected crop, none or a number of pixels")
         rate = _numbers("stride_rate", [self.stride_rate], 1, above=0)[0]
         if rate > 1:
             raise OptionError(f"protocol: stride_rate {rate}: expected 0 < rate <= 1, else windows leave gaps")
         values = {
-            "crop": tuple(self.crop),
-            "base_size": _whole("base_size", self.base_size),
+            "crop": WHOLE_IMAGE if self.crop == WHOLE_IMAGE else _pair("crop", self.crop, "(height, width) or 'image'"),
+            "base_size": self._checked_base_size(),
             "scales": _numbers("scales", self.scales, above=0),
             "stride_rate": rate,
             "mean": _numbers("mean", self.mean, 3),
             "std": None if self.std is None else _numbers("std", self.std, 3, above=0),
+            "pad_to": self.pad_to if isinstance(self.pad_to, str) else _whole("pad_to", self.pad_to),
+            "pad_value": None if self.pad_value is None else _numbers("pad_value", self.pad_value, 3),
+            "stride": None if self.stride is None else _pair("stride", self.stride, "(down, right) in pixels"),
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)
+        self._check_together()
+
+    def _checked_base_size(self) -> int | tuple[int, int] | str:
+        if self.base_size == WHOLE_IMAGE:
+            return WHOLE_IMAGE
+        if isinstance(self.base_size, (list, tuple)):
+            return _pair("base_size", self.base_size, "a long side, a box (long, short) or 'image'")
+        return _whole("base_size", self.base_size)
+
+    def _check_together(self) -> None:
+        """Refuses values that would have no effect, or none that makes sense, beside others."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        given = {name for name in defaults if getattr(self, name) != defaults[name]}
+        whole_image = self.crop == WHOLE_IMAGE
+        rules = [
+            (whole_image and self.pad_to == "crop", "pad_to crop", "crop is the image; none, or a multiple in pixels"),
+            (whole_image and "stride" in given, f"stride {self.stride}", "crop is the image, there is one window"),
+            (
+                whole_image and "stride_rate" in given,
+                f"stride_rate {self.stride_rate:g}",
+                "crop is the image, there is one window",
+            ),
+            (
+                {"stride", "stride_rate"} <= given,
+                f"stride {self.stride} beside stride_rate {self.stride_rate:g}",
+                "one of the two",
+            ),
+            (
+                not whole_image
+                and self.stride is not None
+                and any(step > side for step, side in zip(self.stride, self.crop, strict=True)),
+                f"stride {self.stride}",
+                f"expected no more than the crop {self.crop}, else windows leave gaps",
+            ),
+            (self.pad_to == "none" and "pad_at" in given, f"pad_at {self.pad_at}", "nothing is padded (pad_to none)"),
+            (
+                self.pad_to == "none" and "pad_value" in given,
+                f"pad_value {self.pad_value}",
+                "nothing is padded (pad_to none)",
+            ),
+            (not self.flip and "mirrored" in given, f"mirrored {self.mirrored}", "nothing is mirrored (flip false)"),
+        ]
+        for is_wrong, what, why in rules:
+            if is_wrong:
+                raise OptionError(f"protocol: {what}: {why}")
+
+    @property
+    def beyond_reference(self) -> dict[str, Any]:
+        """The values, by field, that ask for something which the reference's tester does not do."""
+        entries = self.to_dict()
+        found = {name: entries[name] for name in LATER_FIELDS if name in entries}
+        if self.crop == WHOLE_IMAGE:
+            found["crop"] = self.crop
+        if not isinstance(self.base_size, int):
+            found["base_size"] = entries["base_size"]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON or YAML; `from_dict` is the inverse."""
+        """Plain values for JSON or YAML; `from_dict` is the inverse.
+
+        Without those of `LATER_FIELDS` that are the reference's.
+        """
         entries = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):
+            if field.name in LATER_FIELDS and entries[field.name] == field.default:
+                del entries[field.name]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in entries.items()}
 
     @classmethod

@@ -67,7 +67,8 @@ def predict_window(
     """Class probabilities of one window.
 
     The window and its mirror image are one batch of 2. Logits of another size (zoom_factor < 8) are resized to the
-    window, bilinear with aligned corners, before the softmax. All of it is float32.
+    window, bilinear with aligned corners unless the network's attribute `align_corners` is False, before the softmax.
+    All of it is float32.
 
     Args:
         model: network in eval mode; returns logits [N, K, h', w'], or a tuple whose first element they are.
@@ -89,7 +90,8 @@ def predict_window(
     output = model(batch)
     logits = output[0] if isinstance(output, (tuple, list)) else output
     if logits.shape[2:] != batch.shape[2:]:
-        logits = F.interpolate(logits, tuple(batch.shape[2:]), mode="bilinear", align_corners=True)
+        aligned = bool(getattr(model, "align_corners", True))
+        logits = F.interpolate(logits, tuple(batch.shape[2:]), mode="bilinear", align_corners=aligned)
     probabilities = F.softmax(logits, dim=1)
     average = (probabilities[0] + probabilities[1].flip(2)) / 2 if flip else probabilities[0]
     return average.float().cpu().numpy().transpose(1, 2, 0)
@@ -168,9 +170,13 @@ def predict(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarr
 
     Raises:
         ValueError: the image has another shape.
+        OptionError: the protocol asks for something that the reference does not do.
     """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"image {image.shape}: expected [H, W, 3]")
+    if protocol.beyond_reference:
+        asked = ", ".join(f"{key} {value}" for key, value in protocol.beyond_reference.items())
+        raise OptionError(f"protocol: {asked}: the reference's tester does not do that; use the tester exact or fast")
     image = np.ascontiguousarray(image, dtype=np.float32)
     h, w = image.shape[:2]
     total: np.ndarray | None = None
