@@ -35,7 +35,7 @@ def decide_planes(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ClassMap(ABC):
-    """Mean class probabilities of an image; scales are added in order.
+    """Mean class probabilities of an image, or mean logits under a protocol without softmax; scales come in order.
 
     Args:
         size: (height, width) of the image.

@@ -92,7 +92,7 @@ class _Reader:
         for index, path in enumerate(self._paths):
             # The first job to run waits for nobody: jobs start in this order, so the image is being read by then.
             image = self._pool.submit(read_image, path)
-            for scale in range(len(self._predictor.protocol.scales)):
+            for scale in range(self._predictor.scales):
                 yield partial(self._prepare, image, scale, index)
 
     def _prepare(self, image: "Future[np.ndarray]", scale: int, index: int) -> PreparedScale:

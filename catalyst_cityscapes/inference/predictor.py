@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from catalyst_cityscapes.inference import MODES, PRECISIONS
 from catalyst_cityscapes.inference.buffers import BufferPool
 from catalyst_cityscapes.inference.class_maps import ClassMap, DeviceMap, HostMap, OneScaleMap
 from catalyst_cityscapes.inference.fast_network import fast_network
+from catalyst_cityscapes.inference.geometry import views
+from catalyst_cityscapes.inference.view_map import ViewMap
 from catalyst_cityscapes.inference.window_sum import WindowSum
 from catalyst_cityscapes.inference.windows import PreparedScale, check_image, prepare_scale
 from catalyst_cityscapes.models.acceleration import FORMATS, MemoryFormat
-from catalyst_cityscapes.models.outputs import check_sides, outputs_of
+from catalyst_cityscapes.models.outputs import align_corners_of, check_sides, outputs_of
 from semseg_ref.base.errors import InputError, OptionError, did_you_mean
-from semseg_ref.protocol import Protocol
+from semseg_ref.protocol import WHOLE_IMAGE, Protocol
 from semseg_ref.tester import evaluation_mode, network_device
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,11 +77,12 @@ class Predictor:
     which is made of the first window's weights, batch norm is folded into the convolutions.
 
     Args:
-        model: gives `models.outputs.Outputs`, of which the main logits count; its parameters' device is used.
-        protocol: how to test.
+        model: gives `models.outputs.Outputs`, of which the main logits count, and says whether these are resized to
+            the window with aligned corners; its parameters' device is used.
+        protocol: how to test; any that `Protocol` can say.
         mode: `exact` or `fast`.
-        batch: windows at once, each with its mirror image where the protocol flips; default 1 on a CPU, 8 on a GPU.
-            A batch that does not fit into a GPU's memory is halved for the rest of the run.
+        batch: windows at once, each with its mirror image where the protocol flips windows; default 1 on a CPU, 8 on a
+            GPU. A batch that does not fit into a GPU's memory is halved for the rest of the run.
         precision: of `fast` on a GPU: fp32, tf32, bf16 or fp16. The last two are autocast's.
         memory_format: of `fast`; default channels-last on a GPU where tensor cores compute, which is all but fp32.
 
@@ -105,13 +109,16 @@ class Predictor:
             raise OptionError(f"tester exact: {given}: its windows go through the network one by one in fp32; use fast")
         if batch is not None and batch < 1:
             raise OptionError(f"batch {batch}: expected a positive whole number of windows")
-        check_sides(model, protocol.crop, "protocol.crop")
+        if protocol.crop != WHOLE_IMAGE:
+            check_sides(model, protocol.crop, "protocol.crop")
         self.model, self.protocol, self.mode, self.precision = model, protocol, mode, precision
+        self.align_corners = align_corners_of(model)
         self.device = network_device(model)
         self.batch = (batch or FAST_BATCH[self.device.type]) if mode == "fast" else 1
         by_default = "channels_last" if self.device.type == "cuda" and precision != "fp32" else "contiguous"
         self.memory_format: MemoryFormat = (memory_format or by_default) if mode == "fast" else "contiguous"
         self.is_prepared = mode == "exact"
+        self.scales = len(views(protocol))
         self.dtype = torch.float64 if mode == "exact" else torch.float32
         self.halvings = 0
         self.pool = BufferPool(self.device)
@@ -137,7 +144,7 @@ class Predictor:
             ValueError: the image has another shape.
         """
         image = check_image(image)
-        scales = (self.prepare(image, number) for number in range(len(self.protocol.scales)))
+        scales = (self.prepare(image, number) for number in range(self.scales))
         # Not a plain `next`: the generator has to reach its end to restore the network's mode.
         (found,) = self.run(scales, release=False)
         return found[1]
@@ -188,6 +195,11 @@ class Predictor:
             self._images.clear()
 
     def _enqueue(self, scale: PreparedScale) -> None:
+        height, width = _sides(scale.windows[0])
+        if (height, width) != self.protocol.crop:
+            check_sides(
+                self.model, (height, width), f"protocol: image {scale.image + 1}: a window of {height} x {width}"
+            )
         if scale.scale == 0:
             self._images.append(_Image(scale.image, scale.size, scale.scales))
         image = self._images[-1]
@@ -208,8 +220,8 @@ class Predictor:
                 return
             except torch.OutOfMemoryError as error:
                 if count == 1:
-                    crop = " x ".join(map(str, self.protocol.crop))
-                    raise InputError(f"--batch 1: one window of {crop} does not fit into the GPU's memory") from error
+                    sides = " x ".join(map(str, _sides(self._waiting[0].position)))
+                    raise InputError(f"--batch 1: one window of {sides} does not fit into the GPU's memory") from error
                 count = self.batch = max(count // 2, 1)
                 self.halvings += 1
             if self.device.type == "cuda":
@@ -217,8 +229,11 @@ class Predictor:
 
     def _step(self, count: int) -> None:
         windows = [self._waiting[index] for index in range(count)]
+        sides = _sides(windows[0].position)
+        # Images of several sizes may have windows of several sizes, which do not go into one batch.
+        windows = list(takewhile(lambda window: _sides(window.position) == sides, windows))
         crops = [window.scale.pixels[(slice(None), *_area(window.position))] for window in windows]
-        flip = self.protocol.flip
+        flip = self.flips_windows
         batch = torch.stack([view for crop in crops for view in ((crop, crop.flip(2)) if flip else (crop,))])
         if not self.is_prepared:
             self.model = fast_network(self.model, batch[:1], self.memory_format)
@@ -237,7 +252,8 @@ class Predictor:
     def _sum_of(self, window: _Window, classes: int) -> WindowSum:
         sums, number = window.image.sums, window.scale.scale
         if number not in sums:
-            sums[number] = WindowSum(window.scale, classes, self.dtype, self.pool)
+            softmax = self.protocol.softmax == "window"
+            sums[number] = WindowSum(window.scale, classes, self.dtype, self.pool, self.align_corners, softmax)
         return sums[number]
 
     def _done(self, window: _Window) -> None:
@@ -258,8 +274,12 @@ class Predictor:
 
     def _new_map(self, image: _Image, scale: PreparedScale, classes: int) -> ClassMap:
         arguments = (image.size, classes, scale.scales, self.pool)
-        if scale.scales == 1 and scale.region[2:] == image.size:
+        protocol = self.protocol
+        # The softmax at the end of a single view that is not resized is the only thing missing in its sums.
+        if scale.scales == 1 and scale.region[2:] == image.size and protocol.softmax != "view":
             return OneScaleMap(*arguments)
+        if protocol.softmax == "view" or protocol.mirrored == "image" or protocol.resize_back != "bilinear":
+            return ViewMap(*arguments, protocol.resize_back, softmax=protocol.softmax == "view")
         if self.device.type == "cpu":
             return HostMap(*arguments)
         return DeviceMap(*arguments, exact=self.mode == "exact")
@@ -271,6 +291,11 @@ class Predictor:
             yield image.index, image.probabilities
             if release:
                 image.probabilities.release()
+
+    @property
+    def flips_windows(self) -> bool:
+        """Whether each window goes through the network together with its mirror image."""
+        return self.protocol.flip and self.protocol.mirrored == "window"
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -288,7 +313,7 @@ class Predictor:
 
     def describe(self) -> str:
         """One line: mode, batch, memory of the sums and maps so far."""
-        mirrored = " and its mirror image" if self.protocol.flip else ""
+        mirrored = " and its mirror image" if self.flips_windows else ""
         windows = f"{self.batch} window{'s' if self.batch > 1 else ''}"
         halved = f", halved {self.halvings} times for lack of memory" if self.halvings else ""
         return (
@@ -296,6 +321,11 @@ class Predictor:
             f"{str(self.dtype).removeprefix('torch.')}, {self.pool.allocated_bytes / 2**20:.0f} MiB on "
             f"{self.device.type}, whatever the number of images"
         )
+
+
+def _sides(position: tuple[int, int, int, int]) -> tuple[int, int]:
+    top, bottom, left, right = position
+    return bottom - top, right - left
 
 
 def _area(position: tuple[int, int, int, int]) -> tuple[slice, slice]:

@@ -62,17 +62,28 @@ def strips_keep_bits(images: int, height: int, width: int, rows: int, threads: i
 
 
 class WindowSum:
-    """Sums of the windows' probabilities of one `PreparedScale`.
+    """Sums of the windows' probabilities, or logits, of one `PreparedScale`.
 
     Args:
         scale: the image at its scale.
         classes: number of classes K.
         dtype: of the sums: float64 as in the control arm, or float32.
         pool: where the memory comes from; `release` gives it back.
+        align_corners: how logits of another size are brought to the window's; the network says it.
+        softmax: sum probabilities; False sums logits.
     """
 
-    def __init__(self, scale: PreparedScale, classes: int, dtype: torch.dtype, pool: BufferPool) -> None:
-        self.region = scale.region
+    def __init__(
+        self,
+        scale: PreparedScale,
+        classes: int,
+        dtype: torch.dtype,
+        pool: BufferPool,
+        align_corners: bool = True,
+        softmax: bool = True,
+    ) -> None:
+        self.region, self.mirrored = scale.region, scale.mirrored
+        self.align_corners, self.softmax = align_corners, softmax
         self.remaining = len(scale.windows)
         self.classes = classes
         self.dtype = dtype
@@ -86,38 +97,42 @@ class WindowSum:
         self.count = count.to(pool.device)
 
     def add(self, logits: torch.Tensor, window: tuple[int, int, int, int]) -> None:
-        """Adds a window's probabilities: the softmax, averaged with that of the mirror image.
+        """Adds a window's probabilities (or logits), averaged with those of the mirror image.
 
         Nothing is added when this raises torch.OutOfMemoryError.
 
         Args:
             logits: float [1 or 2, K, h', w']; the second is the mirror image's. Another size than the window's is
-                resized, bilinear with aligned corners.
+                resized, bilinear.
             window: (top, bottom, left, right).
         """
         top, bottom, left, right = window
         height, width = bottom - top, right - left
         if logits.shape[2:] != (height, width):
-            logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=True)
+            logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=self.align_corners)
         images, device = len(logits), self._pool.device
         rows = strip_rows(images * self.classes * width * 4, height, device)
         if device.type != "cpu":
             rows = height
-        elif (
-            self.dtype == torch.float64
+        if not self.softmax:
+            self._add_strips(logits.float(), window, rows, is_ready=True)
+            return
+        if (
+            device.type == "cpu"
+            and self.dtype == torch.float64
             and rows < height
             and not strips_keep_bits(images, height, width, rows, torch.get_num_threads())
         ):
-            self._add_strips(F.softmax(logits.float(), dim=1), window, rows, is_softmax=True)
+            self._add_strips(F.softmax(logits.float(), dim=1), window, rows, is_ready=True)
             return
-        self._add_strips(logits, window, rows, is_softmax=False)
+        self._add_strips(logits, window, rows, is_ready=False)
 
-    def _add_strips(self, values: torch.Tensor, window: tuple[int, int, int, int], rows: int, is_softmax: bool) -> None:
+    def _add_strips(self, values: torch.Tensor, window: tuple[int, int, int, int], rows: int, is_ready: bool) -> None:
         height = window[1] - window[0]
         threads = torch.get_num_threads() if self._pool.device.type == "cpu" else 1
 
         def work(begin: int, end: int) -> None:
-            self._add_rows(values, window, rows, is_softmax, begin, end)
+            self._add_rows(values, window, rows, is_ready, begin, end)
 
         in_row_chunks(work, height, rows, threads)
 
@@ -126,14 +141,14 @@ class WindowSum:
         values: torch.Tensor,
         window: tuple[int, int, int, int],
         rows: int,
-        is_softmax: bool,
+        is_ready: bool,
         begin: int,
         end: int,
     ) -> None:
         top, _, left, right = window
         images, width, pool = len(values), right - left, self._pool
         shape = (self.classes, rows, width)
-        strip = None if is_softmax else pool.take((images, *shape), torch.float32)
+        strip = None if is_ready else pool.take((images, *shape), torch.float32)
         mean = pool.take(shape, torch.float32) if images == 2 else None
         wide = pool.take(shape, self.dtype) if self.dtype == torch.float64 else None
         for y in range(begin, end, rows):

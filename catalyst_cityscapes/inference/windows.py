@@ -1,4 +1,4 @@
-"""An image at one scale, ready for the network: resized, padded, normalised, with the positions of its windows."""
+"""An image at one scale, mirrored or not, ready for the network: resized, padded, normalised, cut into windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,23 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
-from semseg_ref.protocol import Protocol, padding, scaled_size, window_positions
+from catalyst_cityscapes.inference.geometry import border, size_at, views, windows
+from semseg_ref.protocol import Protocol
 
 Allocate = Callable[[tuple[int, ...]], torch.Tensor]
 
 
 @dataclass
 class PreparedScale:
-    """One image at one scale.
+    """One image at one scale; where a protocol mirrors whole images, these are scales of their own (`geometry.views`).
 
     `pixels` is float32 [3, h, w], normalised and padded, on the CPU. `region` (top, left, height, width) is the image
     inside the padding, `size` (H, W) the image's own size, `windows` the positions (top, bottom, left, right), ends
-    exclusive. `image` and `scale` are indices; the image is complete after scale number `scales` - 1.
+    exclusive, all of one size. `image` and `scale` are indices; the image is complete after scale number `scales` - 1.
+    `mirrored`: left and right are exchanged.
     """
 
     image: int
@@ -28,6 +32,7 @@ class PreparedScale:
     pixels: torch.Tensor
     region: tuple[int, int, int, int]
     windows: list[tuple[int, int, int, int]]
+    mirrored: bool = False
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
@@ -46,10 +51,36 @@ def new_pixels(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.float32, pin_memory=torch.cuda.is_available())
 
 
+def resized(image: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:
+    """An image at another size, as `Protocol.resize` says.
+
+    Args:
+        image: float32 [H, W, 3], 0..255.
+        size: (height, width).
+        kind: see `Protocol`; `aligned` before normalisation differs from after it by rounding alone, both are linear.
+
+    Returns:
+        float32 [height, width, 3], contiguous.
+    """
+    height, width = size
+    if kind == "opencv":
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    if kind == "aligned":
+        planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+        planes = F.interpolate(planes, size, mode="bilinear", align_corners=True)[0]
+        return planes.permute(1, 2, 0).contiguous().numpy()
+    grey = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    if kind == "opencv_uint8":
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
+    else:
+        grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
+    return grey.astype(np.float32)
+
+
 def prepare_scale(
     image: np.ndarray, protocol: Protocol, scale: int, index: int = 0, allocate: Allocate = new_pixels
 ) -> PreparedScale:
-    """An image at the protocol's scale number `scale`, with the control arm's bits.
+    """An image at the protocol's scale number `scale`; under a protocol of the reference with the control arm's bits.
 
     The whole padded image is normalised once, where the control arm normalises each of the overlapping windows: the
     arithmetic of a pixel is the same.
@@ -57,17 +88,22 @@ def prepare_scale(
     Args:
         image: float32 [H, W, 3], RGB 0..255.
         protocol: how to test.
-        scale: position in `protocol.scales`.
+        scale: position in `geometry.views`, which for the reference's protocols is that in `protocol.scales`.
         index: the image's position in its list.
         allocate: gives the memory of the pixels for a shape.
     """
     size = image.shape[:2]
-    height, width = (max(side, 1) for side in scaled_size(*size, protocol.scales[scale], protocol.base_size))
+    seen_as = views(protocol)
+    factor, mirrored = seen_as[scale]
+    height, width = size_at(protocol, *size, factor)
     if (height, width) != size:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    top, bottom, left, right = padding(height, width, protocol.crop)
+        image = resized(image, (height, width), protocol.resize)
+    if mirrored:
+        image = np.ascontiguousarray(image[:, ::-1])
+    top, bottom, left, right = border(protocol, height, width)
     if top or bottom or left or right:
-        image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=tuple(protocol.mean))
+        colour = protocol.mean if protocol.pad_value is None else protocol.pad_value
+        image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=tuple(colour))
     pixels = allocate((3, *image.shape[:2]))
     planes = pixels.numpy()
     for channel in range(3):
@@ -79,9 +115,10 @@ def prepare_scale(
     return PreparedScale(
         index,
         scale,
-        len(protocol.scales),
+        len(seen_as),
         size,
         pixels,
         (top, left, height, width),
-        window_positions(*image.shape[:2], protocol.crop, protocol.stride_rate),
+        windows(protocol, *image.shape[:2]),
+        mirrored,
     )

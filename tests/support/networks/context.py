@@ -19,6 +19,8 @@ PROTOCOL = Protocol((33, 33), 90)
 class ContextNet(nn.Module):
     """Logits that depend on a pixel's surroundings and on its place in the window; `stride` shrinks them."""
 
+    align_corners = True
+
     def __init__(self, classes=19, stride=1, pair=False, gain=4.0):
         super().__init__()
         torch.manual_seed(classes)
