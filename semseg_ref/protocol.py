@@ -173,7 +173,6 @@ class Protocol:
                 f"stride {self.stride}",
                 f"expected no more than the crop {self.crop}, else windows leave gaps",
             ),
-            (self.pad_to == "none" and "pad_at" in given, f"pad_at {self.pad_at}", "nothing is padded (pad_to none)"),
             (
                 self.pad_to == "none" and "pad_value" in given,
                 f"pad_value {self.pad_value}",

@@ -120,7 +120,7 @@ def test(
 
     Args:
         run: whose recipe and checkpoint are taken.
-        protocol: name of another protocol than the recipe's, see `semseg_ref.protocol.PROTOCOLS`.
+        protocol: name of another protocol than the recipe's, see `recipe.named_protocols`.
         device: `auto` (a GPU when there is one), `cpu` or `cuda`.
         limit: only the first images of the list; such a score is compared with no published one.
         tester: `exact`, `fast` or `reference`, see `inference.folder.test_images`; `batch` and `precision` are fast's.
@@ -151,11 +151,11 @@ def with_protocol(recipe: Recipe, name: str | None) -> Recipe:
     if name is None:
         return recipe
     from catalyst_cityscapes.recipe.loading import Layers, Source
+    from catalyst_cityscapes.recipe.named_protocols import NAMED
     from catalyst_cityscapes.recipe.protocols import complete_protocol
     from catalyst_cityscapes.recipe.schema import Recipe
-    from semseg_ref.protocol import PROTOCOLS
 
-    check_choice("protocol", name, PROTOCOLS)
+    check_choice("protocol", name, NAMED)
     layers = Layers([Source("recipe", recipe.plain()), Source("protocol", {"protocol": {"name": name}})])
     content = layers.merged()
     complete_protocol(content, layers.origin, layers.error)

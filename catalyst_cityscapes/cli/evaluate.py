@@ -120,6 +120,7 @@ def _official_protocol(score: dict[str, Any], path: Path) -> dict[str, Any] | No
     except OptionError as error:
         raise InputError(f"{path}: {error}") from error
     is_official = {key: protocol.to_dict()[key] for key in preset_values("official")} == preset_values("official")
+    is_official = is_official and not protocol.beyond_reference
     protocol = dataclasses.replace(protocol, name="official" if is_official else None)
     return {**protocol.to_dict(), "hash": protocol.hash}
 

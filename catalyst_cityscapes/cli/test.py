@@ -6,10 +6,10 @@ import click
 
 from catalyst_cityscapes.cli.arguments import recipe_arguments, split_arguments
 from catalyst_cityscapes.inference import PRECISIONS, TESTERS
+from catalyst_cityscapes.recipe.named_protocols import NAMED
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
 from catalyst_cityscapes.runs.find import chosen_checkpoint, newest_run
 from semseg_ref.base.errors import InputError, printable
-from semseg_ref.protocol import PROTOCOLS
 
 
 @click.command()
@@ -21,9 +21,9 @@ from semseg_ref.protocol import PROTOCOLS
 )
 @click.option(
     "--protocol",
-    type=click.Choice(list(PROTOCOLS)),
-    help="How to test, instead of the recipe's way: one scale or six (with flip), the whole image at once, or with the "
-    "official scorer.",
+    type=click.Choice(list(NAMED)),
+    help="How to test, instead of the recipe's way: one scale or six (with flip), the whole image at once, with the "
+    "official scorer, or as mmsegmentation tests.",
 )
 @click.option(
     "--split",

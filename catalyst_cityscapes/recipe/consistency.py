@@ -51,7 +51,7 @@ def check_sizes(recipe: Recipe, error_at: Callable[..., InputError]) -> None:
     step = getattr(locate(recipe.model["_target_"])[1], "size_step", None)
     if not isinstance(step, int):
         return
-    for side in recipe.protocol.crop or ():
+    for side in recipe.protocol.crop if isinstance(recipe.protocol.crop, tuple) else ():
         try:
             check_side(f"{side}", side, step)
         except OptionError as error:

@@ -4,22 +4,28 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from catalyst_cityscapes.recipe.named_protocols import ALWAYS_FREE, NAMED, named
 from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
-from semseg_ref.protocol import PROTOCOLS, Protocol, preset_values
+from semseg_ref.protocol import Protocol, preset_values
+
+__all__ = ["complete_protocol", "named", "protocol_of", "protocol_value", "without_renamed_protocol"]
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Protocol)}
 
 
 def without_renamed_protocol(below: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """The layers `below`, without the parts of their protocol that a layer replaces by naming another one.
 
     The normalisation stays, since it is the network's; the crop and the base size of the data set stay, except to and
-    from `whole`, whose window is the image.
+    from protocols that take them from the images (`NamedProtocol.fitted`), as `whole`.
     """
     old, new = below.get("protocol"), content.get("protocol")
-    if not isinstance(old, dict) or not isinstance(new, dict) or str(new.get("name")) not in PROTOCOLS:
+    if not isinstance(old, dict) or not isinstance(new, dict) or str(new.get("name")) not in NAMED:
         return below
-    kept = ("mean", "std", *(() if "whole" in (old.get("name"), new["name"]) else ("crop", "base_size")))
+    fitted = any(name in NAMED and NAMED[name].fitted for name in (str(old.get("name")), new["name"]))
+    kept = ("mean", "std", *(() if fitted else ("crop", "base_size")))
     return {**below, "protocol": {key: old[key] for key in kept if key in old}}
 
 
@@ -42,12 +48,15 @@ def complete_protocol(
     """
     section = content.get("protocol")
     name = section.get("name") if isinstance(section, dict) else None
-    if not isinstance(name, str) or name not in PROTOCOLS:
+    if not isinstance(name, str) or name not in NAMED:
         return
-    for key, value in preset_values(name).items():
-        if key not in section:
-            section[key] = value
-        elif not _equal(section[key], value):
+    always_written = preset_values("semseg-ss").keys()
+    for key, value in NAMED[name].meaning().items():
+        is_free = key in NAMED[name].free | ALWAYS_FREE
+        if section.get(key) is None:
+            if key in always_written or value != DEFAULTS[key]:
+                section[key] = value
+        elif not is_free and not _equal(section[key], value):
             if origin(("protocol", "name")) == origin(("protocol", key)):
                 raise error_at(
                     ("protocol", key),
@@ -55,6 +64,7 @@ def complete_protocol(
                 )
             section["name"] = None
     data = content.get("data")
+    # A window of the image's own size is either said by now, or follows from the images.
     if section.get("crop") is None and name != "whole" and isinstance(data, dict):
         section["crop"] = data.get("crop")
 

@@ -5,12 +5,23 @@ Each key says in its `Role` what it affects, or the section above it does for al
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
+from catalyst_cityscapes.recipe.named_protocols import NAMED
 from catalyst_cityscapes.recipe.nodes.renamed import with_current_names
 from catalyst_cityscapes.recipe.role import NOTHING, Role
 from semseg_ref.base.errors import OptionError
-from semseg_ref.protocol import Protocol, whole
+from semseg_ref.protocol import WHOLE_IMAGE, Protocol, whole
 
 Node = dict[str, Any]
 """A component: `_target_` (dotted name) and its arguments."""
@@ -180,34 +191,77 @@ class Validation(Section):
     images: PositiveInt | None = None
 
 
+BOXED = frozenset(name for name, protocol in NAMED.items() if protocol.box)
+
+
+def _one_of(numbers: Any, *words: str, pair: bool = False) -> WrapValidator:
+    """Words beside numbers: of a union of types alone the errors would name every member.
+
+    Args:
+        numbers: the type of all that is not one of the words.
+        pair: lists are two positive whole numbers, whatever `numbers` is.
+    """
+    other, two = TypeAdapter(numbers), TypeAdapter(tuple[PositiveInt, PositiveInt])
+
+    def check(value: Any, _: Any) -> Any:
+        if isinstance(value, str) and value in words:
+            return value
+        if isinstance(value, str):
+            raise ValueError(f"expected {' or '.join(words)}, or numbers")
+        return (two if pair and isinstance(value, (list, tuple)) else other).validate_python(value)
+
+    return WrapValidator(check)
+
+
 class ProtocolSection(Section):
     """How a checkpoint is scored; `value` is the `semseg_ref.protocol.Protocol`.
 
-    A name (semseg-ss, semseg-ms, whole, official) is enough: loading fills in what it means, and takes `data.crop` for
-    the windows. What depends on the images stays open until they can be looked at: the base size, which is their long
-    side, and the window of `whole`.
+    A name (see `recipe.named_protocols`) is enough: loading fills in what it means, and takes `data.crop` for the
+    windows. What depends on the images stays open until they can be looked at: the base size, which is their long side
+    (or box, in mmsegmentation's protocols), and the window of `whole`. The keys are the fields of `Protocol`.
 
     `mean` and `std` are the normalisation in grey levels; null takes the training's (`recipe.normalisation`). A mean
     without a std only subtracts.
     """
 
     name: Annotated[
-        Literal["semseg-ss", "semseg-ms", "whole", "official"] | None,
+        Literal["semseg-ss", "semseg-ms", "whole", "official", "mmseg-whole", "mmseg-slide", "mmseg-tta"] | None,
         Role("protocol", affects=NOTHING, topics="test"),  # what it means is filled in
     ] = None
-    crop: tuple[PositiveInt, PositiveInt] | None = None
-    base_size: PositiveInt | None = None
+    crop: Annotated[
+        tuple[PositiveInt, PositiveInt] | Literal["image"] | None,
+        _one_of(tuple[PositiveInt, PositiveInt] | None, WHOLE_IMAGE),
+    ] = None
+    base_size: Annotated[
+        PositiveInt | tuple[PositiveInt, PositiveInt] | Literal["image"] | None,
+        _one_of(PositiveInt | None, WHOLE_IMAGE, pair=True),
+    ] = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = True
     stride_rate: float = Field(default=2 / 3, gt=0, le=1)
     scorer: Literal["semseg", "cityscapesscripts"] = "semseg"
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    rounding: Literal["half_even", "half_up"] = "half_even"
+    resize: Literal["opencv", "opencv_uint8", "pillow", "aligned"] = "opencv"
+    pad_to: Annotated[PositiveInt | Literal["crop", "none"], _one_of(PositiveInt, "crop", "none")] = "crop"
+    pad_at: Literal["centre", "end"] = "centre"
+    pad_value: tuple[float, float, float] | None = None
+    stride: tuple[PositiveInt, PositiveInt] | None = None
+    softmax: Literal["window", "view", "never"] = "window"
+    mirrored: Literal["window", "image"] = "window"
+    resize_back: Literal["bilinear", "bilinear_aligned", "nearest"] = "bilinear"
 
     @property
     def is_open(self) -> bool:
         """Whether the size of the images is needed for `value`."""
         return self.base_size is None or (self.crop is None and self.name == "whole")
+
+    @property
+    def long_side(self) -> int | None:
+        """Length in pixels of an image's long side at scale 1; None where it depends on the images."""
+        base = max(self.base_size) if isinstance(self.base_size, tuple) else self.base_size
+        return base if isinstance(base, int) else None
 
     def value(self, image_size: tuple[int, int] | None = None) -> Protocol:
         """The protocol, with the reference's normalisation where `mean` is null; `protocols.protocol_value` is what a
@@ -227,10 +281,11 @@ class ProtocolSection(Section):
         if self.is_open:
             if image_size is None:
                 raise OptionError("protocol: crop and base_size are open until the size of the images is known")
-            named = whole(*image_size)
-            values["base_size"] = self.base_size or named.base_size
+            fitted = whole(*image_size)
+            of_images = (max(image_size), min(image_size)) if self.name in BOXED else fitted.base_size
+            values["base_size"] = self.base_size or of_images
             if self.name == "whole":
-                values["crop"] = self.crop or named.crop
+                values["crop"] = self.crop or fitted.crop
         if values["crop"] is None:
             raise OptionError("protocol: crop is missing; only a named protocol can do without")
         return Protocol(**values)

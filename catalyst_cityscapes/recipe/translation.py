@@ -156,7 +156,8 @@ def _official_candidate(recipe: Recipe) -> CfgNode:
     scale = (steps.get("scale") or {}).get("scale", [0.5, 2.0])
     rotate = (steps.get("rotate") or {}).get("rotate", [-10, 10])
     folder = Path(recipe.experiment.logdir)
-    test_crop = recipe.protocol.crop or data.crop
+    test_crop, base_size = recipe.protocol.crop, recipe.protocol.base_size
+    test_crop = test_crop if isinstance(test_crop, tuple) else data.crop
     cfg = CfgNode(
         {
             "data_root": data.root,
@@ -194,7 +195,7 @@ def _official_candidate(recipe: Recipe) -> CfgNode:
             "evaluate": recipe.validation.every == 1,
             "test_list": data.val_list,
             "split": "val",
-            "base_size": recipe.protocol.base_size,
+            "base_size": base_size if isinstance(base_size, int) else None,
             "test_h": test_crop[0],
             "test_w": test_crop[1],
             "scales": list(recipe.protocol.scales),

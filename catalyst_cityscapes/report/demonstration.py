@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import softmax
 from torch import nn
 
+from catalyst_cityscapes.inference import predict
+from catalyst_cityscapes.inference.geometry import size_at
 from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
 from semseg_ref.base.errors import CheckpointError, OptionError
-from semseg_ref.protocol import Protocol, scaled_size, whole
-from semseg_ref.tester import decide, predict, strict_fp32
+from semseg_ref.protocol import WHOLE_IMAGE, Protocol, whole
+from semseg_ref.tester import decide
 
 SMALLEST_WIDTH = 480
 
@@ -21,16 +24,18 @@ def one_window(protocol: Protocol, height: int, width: int) -> Protocol:
         protocol: its base size and normalisation stay.
         height, width: of the picture, in pixels.
     """
-    size = scaled_size(height, width, 1.0, protocol.base_size)
-    crop = whole(*(max(side, 1) for side in size)).crop
-    return dataclasses.replace(protocol, crop=crop, scales=(1.0,), flip=False, name="one-window")
+    values = {"stride": None, "scales": (1.0,), "flip": False, "mirrored": "window", "name": "one-window"}
+    if protocol.pad_to == "crop":
+        crop = whole(*size_at(protocol, height, width, 1.0)).crop
+        return dataclasses.replace(protocol, crop=crop, **values)
+    return dataclasses.replace(protocol, crop=WHOLE_IMAGE, stride_rate=2 / 3, **values)
 
 
 class Demonstrator:
     """Predicts pictures under a protocol.
 
     Args:
-        network: in eval mode; see `semseg_ref.tester.predict_window`.
+        network: in eval mode; see `inference.predict`.
         protocol_of: (height, width) of a picture in pixels -> the test's protocol for it, so that a prediction here is
             the test's, bit for bit.
         names, colors: of the K classes; uint8 [K, 3].
@@ -53,17 +58,24 @@ class Demonstrator:
             OptionError: the network has more classes than there are names.
             CheckpointError: its output is not finite.
         """
-        return decide(self.probabilities(image))
+        return decide(self._scores(image, self.protocol_of(*image.shape[:2])))
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """The classes' probabilities float64 [H, W, K] that `predict` decides by; the same arguments and errors."""
-        with strict_fp32():
-            probabilities = predict(self.network, image, self.protocol_of(*image.shape[:2]))
-        if probabilities.shape[2] > len(self.names):
-            raise OptionError(f"the network has {probabilities.shape[2]} classes, the recipe names {len(self.names)}")
-        if not np.isfinite(probabilities).all():
+        """The classes' probabilities float64 [H, W, K] that `predict` decides by; the same arguments and errors.
+
+        The softmax of the mean logits under a protocol that averages these.
+        """
+        protocol = self.protocol_of(*image.shape[:2])
+        scores = self._scores(image, protocol)
+        return softmax(scores, axis=2) if protocol.softmax == "never" else scores
+
+    def _scores(self, image: np.ndarray, protocol: Protocol) -> np.ndarray:
+        scores = predict(self.network, image, protocol)
+        if scores.shape[2] > len(self.names):
+            raise OptionError(f"the network has {scores.shape[2]} classes, the recipe names {len(self.names)}")
+        if not np.isfinite(scores).all():
             raise CheckpointError("the network's output is not finite; are its weights damaged?")
-        return probabilities
+        return scores
 
     def picture(self, image: np.ndarray, prediction: np.ndarray, all_classes: bool = False) -> np.ndarray:
         """The image with the prediction on it, and below it the legend.

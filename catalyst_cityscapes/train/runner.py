@@ -62,7 +62,7 @@ from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.checks.batch import TORCH_SAYS
 from semseg_ref.checks.workers import loader_fault
 from semseg_ref.optimizer import load_optimizer_state
-from semseg_ref.protocol import Protocol
+from semseg_ref.protocol import WHOLE_IMAGE, Protocol
 
 
 class SegmentationRunner(dl.SupervisedRunner):
@@ -201,7 +201,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         aligned = align_corners_of(model) if loss is None or loss.align_corners is None else loss.align_corners
         self.resizing = Resizing(resized, aligned)
         check_sides(model, data.crop, "data.crop")
-        if self.val_protocol is not None:
+        if self.val_protocol is not None and self.val_protocol.crop != WHOLE_IMAGE:
             check_sides(model, self.val_protocol.crop, "protocol.crop")
         check_network(model, data.classes, data.crop, None if loss is None else loss.weights, self.resizing)
 

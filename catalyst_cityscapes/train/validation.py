@@ -67,8 +67,9 @@ def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) 
         protocol: how to test.
 
     Returns:
-        Predicted classes int64 [1, H, W], decided in float64, and logarithms of the class probabilities
-        float32 [1, K, H, W], which serve as logits of the loss; both on the network's device.
+        Predicted classes int64 [1, H, W], decided in float64, and float32 [1, K, H, W], the logits of the loss: mean
+        logits, or the logarithms of the class probabilities where the protocol averages these; both on the network's
+        device.
     """
     device = next(network.parameters()).device
     smallest = torch.finfo(torch.float32).tiny
@@ -77,5 +78,6 @@ def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) 
         prediction, _ = found.decide()
         logits = torch.empty((found.classes, *found.size), dtype=torch.float32, device=device)
         for y, planes in found.strips():
-            logits[:, y : y + planes.shape[1]] = planes.clamp(min=smallest).log()
+            is_logits = protocol.softmax == "never"
+            logits[:, y : y + planes.shape[1]] = planes if is_logits else planes.clamp(min=smallest).log()
     return prediction[None].to(device, torch.int64), logits[None]

@@ -85,7 +85,7 @@ def test_no_protocol_carries_the_name_of_another():
         InputError, match=r"--set: protocol.scales: \[1.0\] contradicts the name 'semseg-ms', which means"
     ):
         load_recipe(["cityscapes/pspnet50"], ["protocol.name=semseg-ms", "protocol.scales=[1.0]"])
-    with pytest.raises(InputError, match=r"protocol.name: Input should be 'semseg-ss', 'semseg-ms', 'whole' or 'offi"):
+    with pytest.raises(InputError, match=r"protocol.name: Input should be 'semseg-ss', 'semseg-ms', 'whole', 'offi"):
         load_recipe(["cityscapes/pspnet50"], ["protocol.name=semseg_ss"])
     with pytest.raises(InputError, match="crop: is missing"):
         load_recipe(["cityscapes/pspnet50"], ["protocol.name=null", "protocol.crop=null"])

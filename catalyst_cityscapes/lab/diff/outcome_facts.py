@@ -14,6 +14,7 @@ from catalyst_cityscapes.lab.diff.fact import Collector, written
 from catalyst_cityscapes.lab.diff.input_facts import shown_scales
 from catalyst_cityscapes.lab.diff.subject import Subject
 from catalyst_cityscapes.lab.diff.training_facts import built_callbacks
+from semseg_ref.protocol import WHOLE_IMAGE
 
 INITIAL_WEIGHTS = ("pretrained", "encoder_weights", "weights")
 
@@ -89,10 +90,15 @@ def _tested(callback: Checkpoint) -> str:
 
 def _test(found: Collector, subject: Subject) -> None:
     protocol = subject.profile.protocol
-    crop = f"{protocol.crop[0]} x {protocol.crop[1]}"
+    crop = "the image" if protocol.crop == WHOLE_IMAGE else " x ".join(map(str, protocol.crop))
+    if protocol.crop != WHOLE_IMAGE and protocol.stride is None:
+        crop = f"{crop} by {protocol.stride_rate:.2g}"
     flip = ", flip" if protocol.flip else ""
     scales = " ".join(f"{scale:g}" for scale in protocol.scales)
-    windows = f"{crop} by {protocol.stride_rate:.2g}, base {protocol.base_size}, scales {scales}{flip}"
+    base = " x ".join(map(str, protocol.base_size)) if isinstance(protocol.base_size, tuple) else protocol.base_size
+    windows = f"{crop}, base {base}, scales {scales}{flip}"
+    others = {key: value for key, value in protocol.beyond_reference.items() if key not in ("crop", "base_size")}
+    windows += "".join(f", {key} {value}" for key, value in others.items())
     shown = f"{protocol.name or 'unnamed'} {protocol.hash}: {windows}, {protocol.scorer}"
     detail: dict[str, Any] = {**protocol.to_dict(), "hash": protocol.hash}
     found.add("test protocol", "test", protocol.hash, choice, shown, detail)

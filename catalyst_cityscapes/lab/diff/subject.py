@@ -78,7 +78,7 @@ def missing_data(recipe: Recipe) -> str | None:
 
 def assumed_data(recipe: Recipe) -> DataSize:
     """What stands for a missing data set: 2975 images, twice as wide as high, as wide as the test's base size."""
-    width = recipe.protocol.base_size or DataSize.size[1]
+    width = recipe.protocol.long_side or DataSize.size[1]
     return DataSize(size=(width // 2, width), test_size=(width // 2, width))
 
 

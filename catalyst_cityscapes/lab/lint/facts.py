@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from catalyst_cityscapes.inference.geometry import scale_of_test
 from catalyst_cityscapes.lab.measure.arithmetic import warp_rounding
 from catalyst_cityscapes.lab.measure.geometry import Colours, Draw
 from catalyst_cityscapes.lab.measure.lists import Lists, measure_lists
@@ -82,7 +83,7 @@ class Facts:
     @property
     def test_scale(self) -> float | None:
         """Test pixels per native pixel at scale 1."""
-        return None if self.protocol is None else self.protocol.base_size / max(self.test_size)
+        return None if self.protocol is None else scale_of_test(self.protocol, self.test_size)
 
 
 def default_processes(recipe: Recipe) -> int:
@@ -116,7 +117,7 @@ def gather(recipe: Recipe, processes: int, draws: int, samples: int, use_data: b
 
 def _data(facts: Facts, samples: int, use_data: bool) -> DataSize:
     recipe = facts.recipe
-    base = recipe.protocol.base_size or max(DataSize.size)
+    base = recipe.protocol.long_side or max(DataSize.size)
     facts.size = facts.test_size = (max(base // 2, 1), base)
     lists = measure_lists(recipe, LABELS_A_SAMPLE * samples) if use_data else None
     if lists is None or lists.is_absent:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams, training_set
+from catalyst_cityscapes.inference.geometry import scale_of_test
 from catalyst_cityscapes.lab.measure.geometry import Augmentation, Colours, Draw, measure_colours, measure_draw
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
@@ -160,8 +161,8 @@ class RecipeProfile:
 
     @property
     def test_scale(self) -> float:
-        """Test pixels per native pixel at scale 1: the protocol's base size over the image's long side."""
-        return self.protocol.base_size / max(self.data.test_size)
+        """Test pixels per native pixel at scale 1."""
+        return scale_of_test(self.protocol, self.data.test_size)
 
     @property
     def parameters(self) -> int:

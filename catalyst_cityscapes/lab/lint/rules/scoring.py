@@ -1,5 +1,6 @@
 """Rules about what is scored and how: model selection, validation, metrics, protocol."""
 
+import math
 from collections.abc import Iterator
 
 from catalyst_cityscapes.callbacks.checkpoint import Checkpoint
@@ -20,7 +21,7 @@ from catalyst_cityscapes.lab.lint.issues import (
     VAL_NOT_TEST,
     VAL_NOT_TEST_TOO,
 )
-from semseg_ref.protocol import preset_values
+from semseg_ref.protocol import WHOLE_IMAGE, preset_values
 
 SCORE = "mIoU"
 OFFICIAL_PROTOCOL = "semseg-ss"
@@ -179,7 +180,13 @@ def _scales(facts: Facts) -> Iterator[Diagnostic]:
 
 def _window(facts: Facts) -> Iterator[Diagnostic]:
     protocol, crop = facts.protocol, tuple(facts.recipe.data.crop)
-    if protocol is not None and protocol.crop != crop:
+    if protocol is not None and protocol.crop == WHOLE_IMAGE:
+        yield Diagnostic(
+            "warning",
+            f"the test's window is the whole image, the training crop {crop[0]} x {crop[1]}",
+            {"window": protocol.crop, "crop": list(crop)},
+        )
+    elif protocol is not None and protocol.crop != crop:
         yield Diagnostic(
             "warning",
             f"the test's window is {protocol.crop[0]} x {protocol.crop[1]}, the training crop {crop[0]} x {crop[1]}",
@@ -189,7 +196,17 @@ def _window(facts: Facts) -> Iterator[Diagnostic]:
 
 def _stride(facts: Facts) -> Iterator[Diagnostic]:
     wanted = preset_values(OFFICIAL_PROTOCOL)["stride_rate"]
-    if facts.protocol is not None and abs(facts.protocol.stride_rate - wanted) > 1e-9:
+    if facts.protocol is not None and facts.protocol.crop == WHOLE_IMAGE:
+        return
+    if facts.protocol is not None and facts.protocol.stride is not None:
+        stride = facts.protocol.stride
+        if list(stride) != [math.ceil(side * wanted) for side in facts.protocol.crop]:
+            yield Diagnostic(
+                "warning",
+                f"windows step by {stride[0]} x {stride[1]} pixels, official {wanted:.3g} of their size",
+                {"stride": list(stride)},
+            )
+    elif facts.protocol is not None and abs(facts.protocol.stride_rate - wanted) > 1e-9:
         yield Diagnostic(
             "warning",
             f"windows step by {facts.protocol.stride_rate:.3g} of their size, official {wanted:.3g}",
