@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from catalyst_cityscapes.evaluation.score_run import predict_test_split, score_checkpoint
 from catalyst_cityscapes.recipe.loading import load_recipe
-from catalyst_cityscapes.recipe.protocols import protocol_of
+from catalyst_cityscapes.recipe.named_protocols import NAMED
+from catalyst_cityscapes.recipe.protocols import named, protocol_of
+from catalyst_cityscapes.recipe.schema import ProtocolSection
 from catalyst_cityscapes.recipe.translation import recipe_to_official
 from catalyst_cityscapes.report.score_summary import show_score
 from catalyst_cityscapes.report.table import incomparable, print_scores
@@ -254,3 +257,65 @@ def test_published_number_of_another_protocol_is_no_target(run_folder, city, cap
         recipe = recipe_of(city, published, setting)
         show_score(score_checkpoint(recipe, Path("run/model/last.pth"), device="cpu"), recipe.expected)
         assert message in " ".join(capsys.readouterr().out.split())
+
+
+# -- protocols of other families -----------------------------------------------------------------------------------
+def test_names_of_other_families_in_recipes():
+    def section(*settings):
+        return load_recipe(["cityscapes/pspnet50"], settings).protocol
+
+    size = (1024, 2048)
+    assert section("protocol.name=mmseg-whole").value(size) == named("mmseg-whole")
+    assert section("protocol.name=mmseg-tta").value(size) == named("mmseg-tta")
+    assert not section("protocol.name=mmseg-tta").is_open
+    slide = section("protocol={name: mmseg-slide, stride: [513, 513], resize_back: bilinear_aligned}")
+    assert slide.name == "mmseg-slide"
+    assert slide.value((720, 960)).base_size == (960, 720)
+    assert slide.value(size).stride == (513, 513)
+    assert slide.value(size).crop == (713, 713)  # data.crop
+    assert section("protocol.name=mmseg-whole", "protocol.pad_to=32").name == "mmseg-whole"
+    with pytest.raises(InputError, match=r"protocol\.softmax: view contradicts the name 'mmseg-whole', which means"):
+        section("protocol.name=mmseg-whole", "protocol.softmax=view")
+    assert section("protocol.softmax=view").name is None
+    with pytest.raises(InputError, match=r"--set: protocol\.pad_to: crop: crop is the image"):
+        section("protocol.crop=image")
+    for setting, message in {
+        "crop=img": "expected image, or numbers",
+        "base_size=[3]": r"base_size\.1: missing",
+        "pad_to=all": "expected crop or none, or numbers",
+        "pad_to=0": "Input should be greater than 0",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            section(f"protocol.{setting}")
+
+
+def test_names_of_the_table_are_those_of_the_schema(tmp_path):
+    names = get_args(get_args(ProtocolSection.model_fields["name"].annotation)[0])
+    assert names == tuple(NAMED)
+    path = to_recipe_file(tmp_path)
+    for name in NAMED:
+        one = load_recipe([path], [f"protocol.name={name}"])
+        assert one.protocol.name == one.protocol.value((1024, 2048)).name == name
+        Path("snapshot.yml").write_text(to_yaml(one))
+        assert load_recipe(["snapshot.yml"]) == one
+        back = load_recipe(["snapshot.yml"], ["protocol.name=semseg-ss"]).protocol
+        assert back.value((1024, 2048)) == semseg_ss()
+    with pytest.raises(OptionError, match="did you mean 'mmseg-whole'"):
+        named("mmseg_whole")
+    with pytest.raises(OptionError, match="unknown key 'strides'; did you mean 'stride'"):
+        named("mmseg-slide", strides=(1, 1))
+
+
+def test_mmsegmentations_protocol_from_the_command_line(run_folder, capsys):
+    settings = "protocol={name: mmseg-whole, pad_to: 8}"
+    arguments = ("test", "--run", "run", "--trust", "support")
+    assert catalyst_dl(*arguments, "--protocol", "mmseg-tta", "--limit", "1") == 0
+    (score,) = score_files().values()
+    assert score["protocol"]["softmax"] == "view"
+    assert score["protocol"]["mirrored"] == "image"
+    assert Protocol.from_dict({k: v for k, v in score["protocol"].items() if k != "hash"}) == named("mmseg-tta")
+    assert "mmseg-tta" in capsys.readouterr().out
+    assert catalyst_dl(*arguments, "--protocol", "mmseg-whole", "--tester", "reference") == 2
+    assert "the reference's tester does not do that" in capsys.readouterr().err
+    with pytest.raises(InputError, match="cannot express protocol"):
+        recipe_to_official(load_recipe(["toy/pspnet50"], [settings]))

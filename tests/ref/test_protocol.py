@@ -1,5 +1,6 @@
 """Test protocols: validation, hash, window positions and sizes."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from semseg_ref.base.errors import OptionError
 from semseg_ref.config import CfgNode
 from semseg_ref.protocol import (
+    LATER_FIELDS,
     MULTI_SCALES,
     Protocol,
     named_protocol,
@@ -146,3 +148,58 @@ def test_an_official_config_is_of_networks_that_take_certain_sides(sides, messag
     cfg = CfgNode({"test_h": sides[0], "test_w": sides[1], "base_size": 2048, "scales": [1.0]})
     with pytest.raises(OptionError, match=message):
         protocol_from_cfg(cfg)
+
+
+BEYOND = {
+    "rounding": "half_up",
+    "resize": "pillow",
+    "pad_to": 32,
+    "pad_at": "end",
+    "pad_value": (0, 0, 0),
+    "stride": (100, 200),
+    "softmax": "view",
+    "mirrored": "image",
+    "resize_back": "nearest",
+}
+
+
+def test_a_later_field_at_its_default_is_not_in_the_dict_and_changes_no_hash():
+    base = Protocol((713, 713), 2048)
+    assert set(LATER_FIELDS) == set(BEYOND)
+    assert not set(base.to_dict()) & set(BEYOND)
+    assert base.beyond_reference == {}
+    # Of score files: they must never change.
+    assert [each.hash for each in (semseg_ms(), whole())] == ["9fda5311494f", "975939b18d1c"]
+    others = [dataclasses.replace(base, **{key: value}) for key, value in BEYOND.items()]
+    others += [dataclasses.replace(base, base_size="image"), dataclasses.replace(base, base_size=(2048, 1024))]
+    others.append(Protocol("image", 2048, pad_to="none"))
+    assert len({each.hash for each in others} | {base.hash}) == len(others) + 1
+    for each in others:
+        assert each.beyond_reference
+        assert Protocol.from_dict(json.loads(json.dumps(each.to_dict()))) == each
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"crop": "whole"}, "crop 'whole': expected .height, width. or 'image'"),
+        ({"base_size": "own"}, "base_size 'own'"),
+        ({"base_size": (2048, 0)}, "base_size 0"),
+        ({"softmax": "views"}, "softmax 'views'; did you mean 'view'"),
+        ({"resize": "cv2"}, "resize 'cv2'"),
+        ({"pad_to": "multiple"}, "pad_to 'multiple': expected crop, none or a number of pixels"),
+        ({"pad_to": 0}, "pad_to 0"),
+        ({"pad_value": (0, 0)}, "pad_value"),
+        ({"stride": (0, 5)}, "stride 0"),
+        ({"stride": (5, 800)}, "stride .5, 800.: expected no more than the crop"),
+        ({"stride": (5, 5), "stride_rate": 0.5}, "stride .5, 5. beside stride_rate 0.5: one of the two"),
+        ({"crop": "image"}, "pad_to crop: crop is the image"),
+        ({"crop": "image", "pad_to": "none", "stride": (5, 5)}, "stride .5, 5.: crop is the image"),
+        ({"crop": "image", "pad_to": "none", "stride_rate": 0.5}, "stride_rate 0.5: crop is the image"),
+        ({"pad_to": "none", "pad_value": (0, 0, 0)}, "pad_value .*: nothing is padded"),
+        ({"flip": False, "mirrored": "image"}, "mirrored image: nothing is mirrored"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_by_name(values, message):
+    with pytest.raises(OptionError, match=f"^protocol: {message}"):
+        Protocol(**{"crop": (713, 713), "base_size": 2048, **values})
