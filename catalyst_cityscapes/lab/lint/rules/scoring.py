@@ -21,6 +21,7 @@ from catalyst_cityscapes.lab.lint.issues import (
     VAL_NOT_TEST,
     VAL_NOT_TEST_TOO,
 )
+from catalyst_cityscapes.recipe.named_protocols import NAMED
 from semseg_ref.protocol import WHOLE_IMAGE, preset_values
 
 SCORE = "mIoU"
@@ -169,7 +170,7 @@ def _scales(facts: Facts) -> Iterator[Diagnostic]:
         return
     wanted = tuple(preset_values(OFFICIAL_PROTOCOL)["scales"])
     if facts.protocol.scales != wanted:
-        named = facts.protocol.name in ("semseg-ms", "official", "whole")
+        named = facts.protocol.name in NAMED
         yield Diagnostic(
             "note" if named else "warning",
             f"the test averages {len(facts.protocol.scales)} scales "
