@@ -129,6 +129,9 @@ class DilatedSegmenter(nn.Module):
     size_step = OUTPUT_STRIDE
     """Heights and widths of inputs have to be a multiple of this plus 1."""
 
+    align_corners = True
+    """How smaller logits (zoom_factor < 8) come to the size of the input."""
+
     resize = staticmethod(resize_bilinear)
     """(float [N, C, h, w], size) -> float [N, C, *size]; whoever carries a step out may put another function here."""
 

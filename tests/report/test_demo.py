@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from catalyst_cityscapes.recipe.protocols import named
 from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
 from catalyst_cityscapes.report.media import VideoReader, VideoWriter
 from semseg_ref.base.errors import CheckpointError, DataError, OptionError
@@ -138,6 +139,18 @@ def test_one_window_covers_the_picture(demo, pairs, tmp_path):
     result = demo(pairs[0][0], "--output", tmp_path, "--window")
     assert result.exit_code == 0, result.output
     assert "one window, no flip" in result.output.splitlines()[0]
+
+
+def test_probabilities_under_a_protocol_that_averages_logits(recipe):
+    network, data = tiny_network(), recipe.data
+    names, colors = load_names(data.names), load_colors(data.colors)
+    protocol = one_window(named("mmseg-tta", softmax="never", pad_to=8), 64, 128)
+    assert (protocol.crop, protocol.scales, protocol.flip) == ("image", (1.0,), False)
+    demonstrator = Demonstrator(network, lambda *_: protocol, names, colors)
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    found = demonstrator.probabilities(image)
+    np.testing.assert_allclose(found.sum(axis=2), 1)
+    np.testing.assert_array_equal(found.argmax(axis=2), demonstrator.predict(image))
 
 
 def test_a_large_picture_keeps_its_size(recipe):

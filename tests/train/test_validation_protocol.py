@@ -21,6 +21,7 @@ from support.networks.small import TinyLogits
 from support.runs.forked_processes import finish, forked_processes
 from support.runs.tiny import VAL_IMAGES, logged, recipe_of, settings_of, train
 
+SLIDE = "{name: mmseg-slide, pad_to: 8, base_size: [96, 48], stride: [8, 16]}"
 pytestmark = pytest.mark.usefixtures("one_thread", "workdir")
 
 
@@ -45,7 +46,7 @@ def test_evenly_spaced_errors(count):
         evenly_spaced(5, count)
 
 
-@pytest.mark.parametrize("protocol", ["{name: semseg-ss}", "{name: semseg-ms, base_size: 64}", "{name: whole}"])
+@pytest.mark.parametrize("protocol", ["{name: semseg-ss}", "{name: semseg-ms, base_size: 64}", "{name: whole}", SLIDE])
 def test_validation_with_protocol_test_is_what_the_test_says(city, protocol):
     recipe = recipe_of(city, f"protocol={protocol}", "validation.protocol=test")
     valid = train(recipe)
