@@ -57,6 +57,9 @@ class Brier(nn.Module):
         return (((logits.softmax(1) - wanted) ** 2).sum(1) * known).sum() / known.sum().clamp(min=1)
 '''
 
+OWN = {"_target_": "mine.Net", "classes": "${data.classes}"}
+TWO_HEADS = {"aux_loss": {"weight": [0.4, 0.2]}}
+
 CASES: dict[str, dict[str, Any]] = {
     "smp Unet": {"model": UNET, "callbacks": NO_AUX},
     "smp DeepLabV3Plus with an auxiliary head": {
@@ -106,6 +109,42 @@ CASES: dict[str, dict[str, Any]] = {
             },
         },
         "callbacks": NO_AUX,
+    },
+    "torch's cosine": {
+        "model": OWN,
+        "callbacks": {
+            **TWO_HEADS,
+            "poly_lr": None,
+            "cosine": {
+                "_target_": "catalyst_cityscapes.callbacks.TorchScheduler",
+                "scheduler": {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 4},
+                "every": "iteration",
+            },
+        },
+    },
+    "AdamW with groups by rule, warm-up and poly": {
+        "model": OWN,
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "lr": 1e-3,
+            "weight_decay": 0.01,
+            "groups": {
+                "_target_": "catalyst_cityscapes.optim.groups_by_rule",
+                "rules": [{"kind": "norm", "decay_mult": 0}, {"name": ["head.*", "near.*", "far.*"], "lr_mult": 10}],
+            },
+        },
+        "callbacks": {
+            **TWO_HEADS,
+            "poly_lr": None,
+            "rates": {
+                "_target_": "catalyst_cityscapes.callbacks.LRSchedule",
+                "base_lr": "${optimizer.lr}",
+                "phases": [
+                    {"_target_": "catalyst_cityscapes.schedules.LinearWarmup", "iterations": 2, "factor": 0.1},
+                    {"_target_": "catalyst_cityscapes.schedules.Poly"},
+                ],
+            },
+        },
     },
     "network and loss of a user's file": {
         "model": {"_target_": "mine.Net", "classes": "${data.classes}"},
