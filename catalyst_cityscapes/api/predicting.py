@@ -52,6 +52,7 @@ class Predictor:
         run.use_code()
         self.checkpoint = Path(checkpoint) if checkpoint else run.checkpoint
         from catalyst_cityscapes.evaluation.score_run import build_for_test
+        from catalyst_cityscapes.models.outputs import size_rule_of
         from catalyst_cityscapes.recipe.protocols import protocol_value
         from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
         from semseg_ref.catalog import load_colors, load_names
@@ -63,7 +64,7 @@ class Predictor:
 
         def protocol_of(height: int, width: int) -> Protocol:
             of_test = protocol_value(recipe, (height, width))
-            return one_window(of_test, height, width) if window else of_test
+            return one_window(of_test, height, width, size_rule_of(network)) if window else of_test
 
         self.demonstrator = Demonstrator(network, protocol_of, names, colors)
 

@@ -6,23 +6,26 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import nn
 
+from catalyst_cityscapes.inference.predictor import Predictor
+from catalyst_cityscapes.models.outputs import SizeRule
 from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
 from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.protocol import Protocol, scaled_size, whole
-from semseg_ref.tester import decide, predict, strict_fp32
+from semseg_ref.tester import decide, strict_fp32
 
 SMALLEST_WIDTH = 480
 
 
-def one_window(protocol: Protocol, height: int, width: int) -> Protocol:
+def one_window(protocol: Protocol, height: int, width: int, rule: SizeRule | None = None) -> Protocol:
     """`protocol` with one window over the whole picture, one scale and no flip: faster, and another protocol.
 
     Args:
         protocol: its base size and normalisation stay.
         height, width: of the picture, in pixels.
+        rule: sides that the network takes; None takes the next ones of the form 8 k + 1.
     """
-    size = scaled_size(height, width, 1.0, protocol.base_size)
-    crop = whole(*(max(side, 1) for side in size)).crop
+    size = [max(side, 1) for side in scaled_size(height, width, 1.0, protocol.base_size)]
+    crop = whole(*size).crop if rule is None else tuple(map(rule.at_least, size))
     return dataclasses.replace(protocol, crop=crop, scales=(1.0,), flip=False, name="one-window")
 
 
@@ -30,7 +33,7 @@ class Demonstrator:
     """Predicts pictures under a protocol.
 
     Args:
-        network: in eval mode; see `semseg_ref.tester.predict_window`.
+        network: in eval mode; gives `models.outputs.Outputs`.
         protocol_of: (height, width) of a picture in pixels -> the test's protocol for it, so that a prediction here is
             the test's, bit for bit.
         names, colors: of the K classes; uint8 [K, 3].
@@ -58,7 +61,9 @@ class Demonstrator:
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """The classes' probabilities float64 [H, W, K] that `predict` decides by; the same arguments and errors."""
         with strict_fp32():
-            probabilities = predict(self.network, image, self.protocol_of(*image.shape[:2]))
+            found = Predictor(self.network, self.protocol_of(*image.shape[:2])).predict(image)
+            probabilities = found.probabilities()
+            found.release()
         if probabilities.shape[2] > len(self.names):
             raise OptionError(f"the network has {probabilities.shape[2]} classes, the recipe names {len(self.names)}")
         if not np.isfinite(probabilities).all():
