@@ -37,12 +37,6 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
     if is_callback or path[0] in ("model", "optimizer"):
         base, what = _base("callback" if is_callback else path[0])
         return None if issubclass(target, base) else f"expected {what}, {name} is none"
-    library = library_of(target.__module__)
-    if is_step and library is not None:
-        return (
-            f"{name} of {library} takes no (image, label), as a step must; make it the whole augmentation, or one of "
-            "AlbumentationsPipeline's `extra`"
-        )
     return None if _takes_two(target) else f"{name} does not take {PAIRS[path[0]]}"
 
 

@@ -272,7 +272,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
-    if path == "criterion":
+    if path in ("criterion", "augmentation"):
         from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])
