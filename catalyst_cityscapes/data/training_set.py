@@ -58,7 +58,7 @@ def build_augmentation(recipe: Recipe) -> Callable[[Any, Any], tuple[Any, Any]]:
     said = [str(warning.message) for warning in caught if "albumentations" in warning.filename]
     if said:
         raise InputError(f"augmentation: albumentations warns, so it would do something else: {'; '.join(said)}")
-    return adapted(augmentation)
+    return adapted(augmentation, whole=True)
 
 
 def training_set(

@@ -17,7 +17,7 @@ from support.command_line import catalyst_dl
 from support.component_settings import NO_RECIPES
 from support.places import PROJECT
 
-RECIPES = [name for name in shipped_configs() if Path(name).parent.name not in NO_RECIPES]
+RECIPES = [name for name in shipped_configs() if Path(name).parts[0] not in NO_RECIPES]
 DATASETS, MODELS, SCHEDULES = (
     sorted(path.stem for path in (PARTS / folder).glob("*.yml")) for folder in ("datasets", "models", "schedules")
 )
