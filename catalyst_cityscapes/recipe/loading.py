@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from catalyst_cityscapes.recipe.length import complete_intervals, without_other_unit
 from catalyst_cityscapes.recipe.nodes.targets import check_nodes
 from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.normalisation import check_stated
@@ -52,7 +53,8 @@ class Layers:
         """All layers overlaid; interpolations are not resolved yet."""
         result: dict[str, Any] = {}
         for source in self.sources:
-            result = overlay(without_renamed_protocol(result, source.content), source.content)
+            below = without_other_unit(without_renamed_protocol(result, source.content), source.content)
+            result = overlay(below, source.content)
         return result
 
     def origin(self, path: Sequence[Any]) -> str:
@@ -256,6 +258,10 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     _refuse_a_part(layers)
     content = _resolve(layers)
     complete_protocol(content, layers.origin, layers.error)
+    complete_intervals(content)
+    experiment = content.get("experiment")
+    if isinstance(experiment, dict) and "epochs" not in experiment and experiment.get("iterations") is None:
+        raise layers.error(("experiment", "epochs"), "missing; it has no default")
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:

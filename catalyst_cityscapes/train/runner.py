@@ -20,6 +20,7 @@ from catalyst.loggers.tensorboard import TensorboardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
+from catalyst_cityscapes.data.loaders import RoundLoader
 from catalyst_cityscapes.models.acceleration import (
     FORMATS,
     apply_memory_format,
@@ -32,6 +33,7 @@ from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.consistency import check_consistency
+from catalyst_cityscapes.recipe.length import length_of
 from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles
 from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
@@ -42,7 +44,13 @@ from catalyst_cityscapes.train.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.train.input_check import check_training_input
 from catalyst_cityscapes.train.loaders import build_loaders, check_smallest_batch
 from catalyst_cityscapes.train.preemption import Consensus, StopSignals
-from catalyst_cityscapes.train.resume import read_training_state, restore_buffers, restore_process_state, training_state
+from catalyst_cityscapes.train.resume import (
+    read_training_state,
+    restore_buffers,
+    restore_order,
+    restore_process_state,
+    training_state,
+)
 from catalyst_cityscapes.train.transfer import Copier
 from catalyst_cityscapes.train.validation import predict_batch
 from semseg_ref.base.arithmetic import deterministic_algorithms
@@ -69,7 +77,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     network before it is wrapped for DDP (Catalyst starts callbacks only afterwards); `check_before_run(runner)`, before
     anything is written; `prepare_checkpoint(runner)`, on all ranks before a checkpoint is written; `state_dict` /
     `load_state_dict`, kept in checkpoints; and `loader_state` / `load_loader_state`, mappings of tensors and plain
-    values, kept for each rank in checkpoints within an epoch.
+    values, kept for each rank in checkpoints within an epoch; `save_every`, an interval at which a round ends.
 
     Args:
         recipe: a checked recipe.
@@ -102,8 +110,12 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.iteration = 0
         self.val_protocol: Protocol | None = None
         """How validation images are predicted; None is the centre crop."""
-        self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
+        self.optimizer_stepped, self.optimizer_steps = False, 0
+        self.first_batch, self.round_end = 0, 0
+        self.data_epoch, self.data_batch = 0, 0
         self.losses: Losses = {}
+        self._part: dict[str, Any] | None = None
+        self._trained: dict[str, float] | None = None
         self.skip_batch = False
         self.batches_done = 0
         self.signals = StopSignals()
@@ -125,13 +137,28 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     @property
     def num_epochs(self) -> int:
-        """Epochs of the experiment."""
-        return self.recipe.experiment.epochs
+        """Rounds of the experiment, each an epoch to Catalyst: its epochs, unless the recipe counts iterations."""
+        return self.length.rounds
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one pass over the data."""
+        return self.length.steps_per_epoch
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole training."""
-        return self.num_epochs * self.steps_per_epoch
+        return self.length.total_steps
+
+    @property
+    def milestone(self) -> int:
+        """Epochs or iterations, as the recipe counts, that are done where this round ends; before the first, so far."""
+        return self.length.counted(self.round_end)
+
+    @property
+    def round_batches(self) -> int:
+        """Batches of this round in each process."""
+        return self.length.batches(self.round_end) - self.first_batch
 
     @property
     def network(self) -> nn.Module:
@@ -140,7 +167,7 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     @property
     def train_batches(self) -> int:
-        """Steps per epoch."""
+        """Batches of an epoch in this process; of an endless order those of the whole training."""
         return len(self.train_loader)
 
     def get_engine(self) -> SegmentationEngine:
@@ -160,7 +187,10 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Training loader, and the validation loader where the recipe validates."""
         for note in check_training_input(self.recipe):
             warn(note)
-        loaders, self.val_protocol = build_loaders(self.recipe, self.engine.process_index, self.engine.num_processes)
+        engine = self.engine
+        loaders, self.val_protocol = build_loaders(
+            self.recipe, engine.process_index, engine.num_processes, self._accumulation
+        )
         return loaders
 
     def get_model(self) -> nn.Module:
@@ -234,6 +264,18 @@ class SegmentationRunner(dl.SupervisedRunner):
         self._copy = Copier(self.engine.device, self.recipe.engine.transfer)
         # `loaders` lacks it while an epoch is resumed in its validation.
         self.train_loader = self.loaders["train"]
+        saving = [callback.save_every for callback in self._nodes.values() if hasattr(callback, "save_every")]
+        batches = len(self.train_loader)
+        if self.recipe.sampling.order == "endless":
+            batches = len(self.train_loader.dataset) // self.engine.num_processes // self.train_loader.batch_size
+        self.length = length_of(self.recipe, max(batches, 1), self._accumulation, *saving)
+        if self.length.unit == "iteration":
+            self.loaders["train"] = RoundLoader(self.train_loader)
+
+    @property
+    def _accumulation(self) -> int:
+        steps = [callback.accumulation_steps for callback in self._nodes.values() if isinstance(callback, StepCallback)]
+        return steps[0]
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
@@ -264,12 +306,22 @@ class SegmentationRunner(dl.SupervisedRunner):
         return [callback for callback in self.callbacks.values() if hasattr(callback, method)]
 
     def _restore_position(self, checkpoint: dict[str, Any]) -> None:
-        self.epoch_step, self.batches_done = checkpoint["epoch"], checkpoint.get("batches", 0)
-        self.engine.require_same(self.epoch_step, self.batches_done, what=f"--resume {self.resume}")
+        self.batches_done = checkpoint.get("batches", 0)
+        if self.length.unit == "epoch":
+            self.first_batch = checkpoint["epoch"] * self.length.batches_per_epoch
+            self.optimizer_steps = self.length.steps(self.first_batch + self.batches_done)
+        else:
+            self.optimizer_steps = checkpoint["iteration"]
+            self.first_batch = self.length.batches(self.optimizer_steps) - self.batches_done
+        self.round_end = self.length.steps(self.first_batch)
+        self.epoch_step = self.length.rounds_until(self.round_end)
+        self.engine.require_same(self.first_batch, self.batches_done, what=f"--resume {self.resume}")
+        parts = checkpoint.get("processes", [])
+        if len(parts) == self.engine.num_processes:
+            self._part = parts[self.engine.process_index]
         if self.batches_done:
             self._trained = checkpoint.get("train_metrics")
             # A number of processes that changed is refused, so each of them has its part.
-            self._part = checkpoint["processes"][self.engine.process_index]
             restore_buffers(self, self._part["buffers"])
         if self.engine.scaler is not None and checkpoint.get("scaler"):
             self.engine.scaler.load_state_dict(checkpoint["scaler"])
@@ -287,12 +339,26 @@ class SegmentationRunner(dl.SupervisedRunner):
             callback.prepare_checkpoint(self)
 
     def on_epoch_start(self, runner: dl.IRunner) -> None:
-        """Sets the epoch of the training order, counted from 0, and where in it a resumed run goes on."""
-        super().on_epoch_start(runner)
+        """Sets where the round ends, the epoch of the training order, and where in it a resumed run goes on."""
+        done = self.first_batch + self.batches_done
+        steps = self.length.steps(done)
+        if self.batches_done == 0:
+            self.round_end = self.length.next_stop(steps)
+        else:  # all of the round's training may be done, but not its validation
+            self.round_end = steps if self._trained is not None else self.length.next_stop(steps - 1)
+        if self.length.unit == "iteration":
+            self.loaders["train"].set_round(self._in_data(done), self.batches_done, self.round_batches)
+        super().on_epoch_start(runner)  # which asks for the loaders' lengths
+        if self.length.unit == "iteration":
+            return
         sampler = self.train_loader.sampler
         sampler.set_epoch(self.epoch_step - 1)
         if self.batches_done:
             sampler.start_at(self.batches_done * self.train_loader.batch_size)
+
+    def _in_data(self, batch: int) -> tuple[int, int]:
+        """Epoch, and batch in it, of a batch of the whole training; an endless order is one epoch to its loader."""
+        return divmod(batch, self.train_batches)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Starts counting steps; the training order's epoch was set by `on_epoch_start`.
@@ -302,7 +368,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         super().on_loader_start(runner)
         self.iteration = self.batches_done - 1 if self.is_train_loader else -1
         shared = len(self.loader.dataset) // self.engine.num_processes
-        self.common_batches = self.train_batches if self.is_train_loader else -(-shared // self.loader.batch_size)
+        self.common_batches = self.round_batches if self.is_train_loader else -(-shared // self.loader.batch_size)
         if self.val_protocol is not None and not self.is_train_loader:
             self.engine.broadcast(*self.network.buffers())
 
@@ -315,8 +381,13 @@ class SegmentationRunner(dl.SupervisedRunner):
             image = self._copy(image, FORMATS[self.recipe.engine.memory_format])
         self.batch = [image, self._copy(target).long()]
         super().on_batch_start(runner)
-        if self.is_train_loader and self.streams is not None:
-            self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
+        if not self.is_train_loader:
+            return
+        self.data_epoch, self.data_batch = self._in_data(self.first_batch + self.iteration)
+        if self.length.endless:
+            self.data_epoch = self.train_loader.sampler.permutation_of(self.data_batch * self.train_loader.batch_size)
+        if self.streams is not None:
+            self.streams.seed_dropout(self.data_epoch, self.data_batch, self.engine.process_index)
 
     def handle_batch(self, batch: dict[str, Any]) -> None:
         """Forward; smaller logits (zoom_factor < 8) get a smaller target in training, and are resized in eval."""
@@ -368,23 +439,37 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _place(self) -> str:
         if getattr(self, "epoch_step", 0) == 0 or getattr(self, "loader_key", None) is None:
             return "before the first step"
-        return f"epoch {self.epoch_step}, {self.loader_key} step {self.iteration + 1} of {len(self.loader)}"
+        place = f"epoch {self.epoch_step}"
+        if self.length.unit == "iteration":
+            place = f"the round up to iteration {self.milestone}"
+        return f"{place}, {self.loader_key} step {self.iteration + 1} of {len(self.loader)}"
 
     def _run_loader(self) -> None:
         if self.is_train_loader and self.batches_done:
             restore_process_state(self, self._part)
-            self.batches_done = 0
+        elif self.is_train_loader and self._part is not None:
+            restore_order(self, self._part)
+        if self.is_train_loader:
+            self.batches_done, self._part = 0, None
         super()._run_loader()
 
+    def _run_experiment(self) -> None:
+        # Not by the number of rounds: a run that is resumed with other intervals has one that ends between two stops.
+        while self.first_batch < self.length.total_batches and not self.need_early_stop:
+            self._run_event("on_epoch_start")
+            self._run_epoch()
+            self._run_event("on_epoch_end")
+            self.first_batch += self.round_batches
+
     def _run_epoch(self) -> None:
-        every, loaders = self.recipe.validation.every, self.loaders
+        loaders = self.loaders
         trained = self._trained if self.batches_done else None
         chosen = dict(loaders)
-        if every and self.epoch_step % every and self.epoch_step != self.num_epochs:
-            del chosen["valid"]
+        if not self.length.is_due(self.milestone, self.recipe.validation.every):
+            chosen.pop("valid", None)
         if trained is not None:
             self.epoch_metrics["train"] = dict(trained)
-            self.batches_done = 0
+            self.batches_done, self._part = 0, None
             del chosen["train"]
         self.loaders = OrderedDict(chosen)
         try:

@@ -1,6 +1,7 @@
 """Runs of three short epochs on the toy city that are cut short, and what is left of them."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,16 @@ def crash_at_replace(patch: pytest.MonkeyPatch, target: str, before: bool = True
         raise CrashError(f"replace {destination}")
 
     patch.setattr(os, "replace", crashing)
+
+
+def signal_after(patch: pytest.MonkeyPatch, owner: type, number: int, which: int = signal.SIGTERM) -> None:
+    """Sends this process a signal at the end of the `number`-th call (from 1) of a callback's `on_batch_end`."""
+    original, calls = owner.on_batch_end, []
+
+    def signalling(self: object, runner: object) -> None:
+        original(self, runner)
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), which)
+
+    patch.setattr(owner, "on_batch_end", signalling)
