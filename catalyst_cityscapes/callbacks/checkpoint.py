@@ -9,7 +9,6 @@ from typing import Any, Literal
 from catalyst.core.callback import ICheckpointCallback
 from torch import distributed
 
-from catalyst_cityscapes.recipe.length import interval
 from catalyst_cityscapes.recipe.role import Role
 from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import (
@@ -168,7 +167,7 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
     def on_epoch_end(self, runner: TrainingRun) -> None:
         """Saves, links, prunes; all ranks wait for the main one."""
         improved = self._improved(runner)
-        due = runner.length.is_due(runner.milestone, interval(self.save_every, runner.recipe))
+        due = runner.length.is_due(runner.milestone, runner.length.interval(self.save_every))
         if due or improved:
             runner.prepare_checkpoint()
             parts = self._orders(runner)
@@ -199,6 +198,8 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
 
     def _orders(self, runner: TrainingRun) -> dict[str, Any]:
         # Only a round of iterations ends within an epoch, whose order cannot always be drawn again.
+        if runner.length.unit == "epoch":
+            return {}
         order = order_state(runner)
         if order["order"] is None or (runner.first_batch + runner.round_batches) % runner.train_batches == 0:
             return {}

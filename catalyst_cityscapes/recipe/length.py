@@ -6,7 +6,7 @@ at which a training may validate, save and log: an epoch, or the iterations up t
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -93,6 +93,10 @@ class Length:
         """Epochs or iterations that have ended after so many steps."""
         return steps // self.steps_per_epoch if self.unit == "epoch" else steps
 
+    def interval(self, every: int | None) -> int:
+        """Epochs or iterations of an interval; None is `default_interval`."""
+        return default_interval(None if self.unit == "epoch" else self.total) if every is None else every
+
     def is_due(self, done: int, interval: int) -> bool:
         """Whether something that happens at an interval, and at the end, happens after `done` epochs or iterations."""
         return bool(interval) and (done % interval == 0 or done == self.total)
@@ -107,30 +111,21 @@ def default_interval(iterations: int | None) -> int:
     return 1 if iterations is None else max(math.ceil(iterations / PARTS_OF_A_TRAINING), 1)
 
 
-def interval(every: int | None, recipe: Recipe) -> int:
-    """Epochs or iterations between two events.
-
-    Args:
-        every: as a component was told, None where it was not; 0 is never.
-        recipe: a checked recipe.
-    """
-    return default_interval(recipe.experiment.iterations) if every is None else every
-
-
 def length_of(recipe: Recipe, batches_per_epoch: int, accumulation: int, *saving: int | None) -> Length:
     """The length of a recipe's training.
 
     Args:
         recipe: a checked recipe.
         batches_per_epoch, accumulation: see `Length`.
-        saving: intervals of whatever else happens every so often, as in `interval`.
+        saving: intervals of whatever else happens every so often; None is `default_interval`, 0 never.
     """
     experiment = recipe.experiment
-    intervals = tuple(interval(every, recipe) for every in (recipe.validation.every, *saving))
-    endless = recipe.sampling.order == "endless"
     if experiment.iterations is None:
         return Length("epoch", experiment.epochs, batches_per_epoch, accumulation)
-    return Length("iteration", experiment.iterations, batches_per_epoch, accumulation, endless, intervals)
+    endless = recipe.sampling.order == "endless"
+    length = Length("iteration", experiment.iterations, batches_per_epoch, accumulation, endless)
+    intervals = tuple(length.interval(every) for every in (recipe.validation.every, *saving))
+    return replace(length, intervals=intervals)
 
 
 def without_other_unit(below: dict[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
