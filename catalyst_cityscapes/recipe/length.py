@@ -128,6 +128,20 @@ def length_of(recipe: Recipe, batches_per_epoch: int, accumulation: int, *saving
     return replace(length, intervals=intervals)
 
 
+def length_in_one_process(recipe: Recipe, images: int) -> Length:
+    """The length of a recipe's training in a single process.
+
+    Args:
+        recipe: a checked recipe.
+        images: in the training list.
+    """
+    sampling = recipe.sampling
+    full, rest = divmod(images, sampling.batch_size)
+    batches = full if sampling.drop_last or sampling.order == "endless" else full + bool(rest)
+    accumulation = max((node.get("accumulation_steps", 1) for node in recipe.callbacks.values() if node), default=1)
+    return length_of(recipe, max(batches, 1), accumulation)
+
+
 def without_other_unit(below: dict[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """The layers `below`, without the length that a layer replaces by giving one in the other unit.
 

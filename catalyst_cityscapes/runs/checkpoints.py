@@ -8,7 +8,9 @@ from 1), and `last.pth` is the same file as the newest of the first kind. A run 
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.reading import read_checkpoint
@@ -17,9 +19,11 @@ from semseg_ref.base.errors import CheckpointError
 UNITS = {"epoch": "epoch", "iteration": "iter"}
 """What file names call that which a recipe counts."""
 WHOLE_FILE = {unit: re.compile(rf"train_{name}_(\d+)\.pth") for unit, name in UNITS.items()}
-WITHIN_EPOCH = re.compile(r"within_epoch_(\d+)_batch_(\d+)\.pth")
+WITHIN_FILE = re.compile(r"within_epoch_(\d+)_batch_(\d+)\.pth")
 WITHIN_ITERATION = re.compile(r"within_iter_(\d+)\.pth")
 LAST, BEST = "last.pth", "best.pth"
+Trained = dict[str, int | None]
+"""How long a checkpoint's weights were trained: `epoch`, and `iteration` of a run that counts those."""
 Position = tuple[int, int]
 """(whole epochs, batches of the next one); of iterations (N, 0), and (N - 1, 1) where N ended within a round."""
 
@@ -39,12 +43,22 @@ def within_iteration_name(iterations: int) -> str:
     return f"within_iter_{iterations}.pth"
 
 
+def trained_for(content: Mapping[str, Any]) -> Trained:
+    """Of a checkpoint's content."""
+    return {"epoch": content.get("epoch"), **{key: content[key] for key in ("iteration",) if key in content}}
+
+
+def trained_text(content: Mapping[str, Any]) -> str:
+    """The same for people, of a checkpoint or a score: `epoch 200` or `iteration 80000`."""
+    return f"iteration {content['iteration']}" if "iteration" in content else f"epoch {content.get('epoch')}"
+
+
 def position_of(path: Path) -> Position | None:
     """What a checkpoint's name says; None for any other name."""
     for pattern in WHOLE_FILE.values():
         if match := pattern.fullmatch(path.name):
             return int(match[1]), 0
-    if match := WITHIN_EPOCH.fullmatch(path.name):
+    if match := WITHIN_FILE.fullmatch(path.name):
         return int(match[1]) - 1, int(match[2])
     if match := WITHIN_ITERATION.fullmatch(path.name):
         return int(match[1]) - 1, 1

@@ -27,8 +27,9 @@ def runner_at(epoch: int, epochs: int, folder: Path, network: nn.Module, metrics
     """What the callback asks of a runner at the end of an epoch."""
     return SimpleNamespace(
         milestone=epoch, length=Length("epoch", epochs, 1), epoch_metrics=metrics, logdir=folder,
-        network=network, checkpoint_bytes=0, engine=SimpleNamespace(is_main_process=True), state_dict=lambda: {"epoch": epoch}, signals=StopSignals(),
-        prepare_checkpoint=lambda: None, consensus=Consensus(1, timedelta(minutes=1)),
+        network=network, checkpoint_bytes=0, engine=SimpleNamespace(is_main_process=True),
+        state_dict=lambda: {"epoch": epoch}, signals=StopSignals(), prepare_checkpoint=lambda: None,
+        consensus=Consensus(1, timedelta(minutes=1)),
     )  # fmt: skip
 
 
