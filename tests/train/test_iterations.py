@@ -10,7 +10,8 @@ from catalyst_cityscapes.callbacks import MeanIoU
 from catalyst_cityscapes.runs.checkpoints import position_of, resumable
 from semseg_ref.base.checkpoints.state_dict import check_training_state, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError
-from support.runs.crashes import PREEMPTED, assert_one_line, signal_after, train
+from support.runs.crashes import PREEMPTED, assert_one_line, signal_after, train, train_words
+from support.runs.forked_processes import finish, forked_processes
 from support.runs.toy import assert_same, assert_same_checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread_module")
@@ -178,3 +179,25 @@ def test_an_order_of_checkpoints(tmp_path):
     assert [path.stem for path in resumable(tmp_path)] == names
     assert position_of(tmp_path / "train_iter_400.pth") == (400, 0)
     assert_same([position_of(Path("train_iter_x.pth"))], [None])
+
+
+@pytest.mark.parametrize("order", ["epoch", "endless"])
+def test_two_processes_go_on_where_they_were(toy_city, workdir, monkeypatch, order):
+    """Two steps a pass over the data; the second run stops at a signal to the second process."""
+    settings = (*TWELVE, "sampling.batch_size=2", "validation.every=3", "callbacks.checkpoint.save_every=5",
+                "experiment.iterations=8", f"sampling.order={order}")  # fmt: skip
+
+    def train_both(logdir: str, statuses: list[int]) -> None:
+        words = train_words(toy_city, "--resume", "auto", settings=(*settings, f"experiment.logdir={logdir}"))
+        with forked_processes(Path.cwd(), words) as ids:
+            ended, output = finish(Path.cwd(), ids)
+        assert ended == statuses, output[-2000:]
+
+    train_both("whole", [0, 0])
+    with monkeypatch.context() as patch:
+        signal_after(patch, MeanIoU, 5, rank=1)
+        train_both("run", [PREEMPTED, PREEMPTED])
+    assert resumable(Path("run/model"))[0].name.startswith("within_iter_")
+    train_both("run", [0, 0])
+    assert_same_weights("whole", "run")
+    assert len(log_of("whole", "iteration")) == 8

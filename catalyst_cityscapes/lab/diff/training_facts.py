@@ -110,7 +110,7 @@ def _exposure(found: Collector, subject: Subject) -> None:
     shown = f"{group}{synchronised}" if group else "no batch norm"
     found.add("images in a batch norm group", "sync_bn batch network", group, amount(), shown)
     share = exposure.dropped / exposure.images
-    found.add("images dropped in an epoch", "batch train_data", share, linear, written(exposure.dropped))
+    found.add("images dropped in an epoch", "batch train_data order", share, linear, written(exposure.dropped))
     order = _order(recipe.sampling)
     found.read("order of the images", "order", order, choice, order)
 
