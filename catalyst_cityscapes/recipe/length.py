@@ -69,19 +69,6 @@ class Length:
         epochs, rest = divmod(batches, self.batches_per_epoch)
         return epochs * self.steps_per_epoch - (-rest // self.accumulation)
 
-    @property
-    def rounds(self) -> int:
-        """Rounds of the whole training."""
-        return self.rounds_until(self.total_steps)
-
-    def rounds_until(self, steps: int) -> int:
-        """Rounds that have ended after so many steps."""
-        if self.unit == "epoch":
-            return steps // self.steps_per_epoch
-        intervals = [interval for interval in self.intervals if interval]
-        stops = {stop for interval in intervals for stop in range(interval, steps + 1, interval)}
-        return len(stops | {self.total} if steps >= self.total else stops)
-
     def next_stop(self, steps: int) -> int:
         """Optimiser steps at the end of the round that follows so many steps."""
         intervals = [interval for interval in self.intervals if interval]

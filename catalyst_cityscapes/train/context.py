@@ -127,9 +127,9 @@ class ScheduleRun(Protocol):
 
     optimizer: torch.optim.Optimizer
     num_epochs: int
-    """Rounds; those of a run that counts iterations are no passes over the data."""
+    """Epochs, or iterations where the recipe counts those, of the training."""
     epoch_step: int
-    """Round, counted from 1; 0 before the first."""
+    """Epoch, counted from 1, or iterations done where this round ends; before the first, those done so far."""
     train_batches: int
     """Batches of an epoch in this process; of an endless order those of the whole training."""
     steps_per_epoch: int
@@ -200,7 +200,7 @@ class TrainingRun(ScheduleRun, LossRun, MetricRun, Protocol):
     length: Length
     """Steps and batches of the training, in the unit that the recipe counts in."""
     milestone: int
-    """Epochs or iterations, as the recipe counts, that are done where this round ends; before the first, so far."""
+    """Epochs or iterations, as the recipe counts, that are done where this round ends: `epoch_step` by its meaning."""
     first_batch: int
     """Batches of the training before this round, in each process."""
     round_batches: int

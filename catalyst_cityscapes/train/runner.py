@@ -137,8 +137,8 @@ class SegmentationRunner(dl.SupervisedRunner):
 
     @property
     def num_epochs(self) -> int:
-        """Rounds of the experiment, each an epoch to Catalyst: its epochs, unless the recipe counts iterations."""
-        return self.length.rounds
+        """Epochs or iterations of the experiment, as the recipe counts."""
+        return self.length.total
 
     @property
     def steps_per_epoch(self) -> int:
@@ -314,7 +314,7 @@ class SegmentationRunner(dl.SupervisedRunner):
             self.optimizer_steps = checkpoint["iteration"]
             self.first_batch = self.length.batches(self.optimizer_steps) - self.batches_done
         self.round_end = self.length.steps(self.first_batch)
-        self.epoch_step = self.length.rounds_until(self.round_end)
+        self.epoch_step = self.milestone
         self.engine.require_same(self.first_batch, self.batches_done, what=f"--resume {self.resume}")
         parts = checkpoint.get("processes", [])
         if len(parts) == self.engine.num_processes:
@@ -349,6 +349,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         if self.length.unit == "iteration":
             self.loaders["train"].set_round(self._in_data(done), self.batches_done, self.round_batches)
         super().on_epoch_start(runner)  # which asks for the loaders' lengths
+        self.epoch_step = self.milestone  # what TensorBoard's metrics are drawn over
         if self.length.unit == "iteration":
             return
         sampler = self.train_loader.sampler
@@ -454,7 +455,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         super()._run_loader()
 
     def _run_experiment(self) -> None:
-        # Not by the number of rounds: a run that is resumed with other intervals has one that ends between two stops.
+        # A round is an epoch to Catalyst, which would count them.
         while self.first_batch < self.length.total_batches and not self.need_early_stop:
             self._run_event("on_epoch_start")
             self._run_epoch()
