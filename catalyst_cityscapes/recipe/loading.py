@@ -259,9 +259,6 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     content = _resolve(layers)
     complete_protocol(content, layers.origin, layers.error)
     complete_intervals(content)
-    experiment = content.get("experiment")
-    if isinstance(experiment, dict) and "epochs" not in experiment and experiment.get("iterations") is None:
-        raise layers.error(("experiment", "epochs"), "missing; it has no default")
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
@@ -299,6 +296,10 @@ def load_recipe(configs: Sequence[str | Path], settings: Sequence[str] = (), tru
     return resolve_recipe(load_layers(configs, settings), trusted)
 
 
+def _set_keys(section: dict[str, Any]) -> set[str]:
+    return {key for key, value in section.items() if value is not None}
+
+
 def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
     path = tuple(key for key in detail["loc"] if not str(key).startswith(("function-", "dict[", "tuple[", "nullable[")))
     if detail["type"] == "extra_forbidden":
@@ -308,8 +309,12 @@ def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
             section = annotation if hasattr(annotation, "model_fields") else Recipe
         valid = [info.alias or name for name, info in section.model_fields.items()]
         return layers.error(path, f"unknown key{did_you_mean(str(path[-1]), valid)}")
+    given = detail.get("input")
+    if path == ("experiment",) and isinstance(given, dict) and not {"epochs", "iterations"} & _set_keys(given):
+        path = ("experiment", "epochs")
+        if "epochs" not in given:
+            return layers.error(path, "missing; it has no default")
     if detail["type"] == "missing":
         return layers.error(path, "missing; it has no default")
-    given = detail.get("input")
     shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, type(None))) else ""
     return layers.error(path, f"{detail['msg']}{shown}", of_value=True)
