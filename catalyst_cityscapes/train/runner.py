@@ -20,7 +20,6 @@ from catalyst.loggers.tensorboard import TensorboardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from catalyst_cityscapes.data.loaders import RoundLoader
 from catalyst_cityscapes.models.acceleration import (
     FORMATS,
     apply_memory_format,
@@ -33,7 +32,6 @@ from catalyst_cityscapes.models.contract import check_network, two_heads
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.optim.param_groups import reference_groups
 from catalyst_cityscapes.recipe.consistency import check_consistency
-from catalyst_cityscapes.recipe.length import length_of
 from catalyst_cityscapes.recipe.nodes.step_owners import check_built_roles
 from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
 from catalyst_cityscapes.recipe.nodes.tensor_arguments import check_criterion
@@ -46,11 +44,9 @@ from catalyst_cityscapes.train.loaders import build_loaders, check_smallest_batc
 from catalyst_cityscapes.train.preemption import Consensus, StopSignals
 from catalyst_cityscapes.train.resume import (
     read_training_state,
-    restore_buffers,
-    restore_order,
-    restore_process_state,
     training_state,
 )
+from catalyst_cityscapes.train.rounds import RoundRunner
 from catalyst_cityscapes.train.transfer import Copier
 from catalyst_cityscapes.train.validation import predict_batch
 from semseg_ref.base.arithmetic import deterministic_algorithms
@@ -66,7 +62,7 @@ from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import Protocol
 
 
-class SegmentationRunner(dl.SupervisedRunner):
+class SegmentationRunner(RoundRunner):
     """Trains a recipe.
 
     The order of a training step, and what callbacks may read and write, is in `train.context`. Batches are
@@ -107,17 +103,10 @@ class SegmentationRunner(dl.SupervisedRunner):
         check_built_roles(self._nodes, recipe.callbacks)
         self._require(ICriterionCallback, "aux_loss", "nothing would compute the loss without an AuxLossWeighting")
         self._require(StepCallback, "gradient_step", "nothing would train without a GradientStep")
-        self.iteration = 0
         self.val_protocol: Protocol | None = None
         """How validation images are predicted; None is the centre crop."""
-        self.optimizer_stepped, self.optimizer_steps = False, 0
-        self.first_batch, self.round_end = 0, 0
-        self.data_epoch, self.data_batch = 0, 0
         self.losses: Losses = {}
-        self._part: dict[str, Any] | None = None
-        self._trained: dict[str, float] | None = None
         self.skip_batch = False
-        self.batches_done = 0
         self.signals = StopSignals()
 
     def _require(self, kind: type, name: str, consequence: str) -> None:
@@ -136,39 +125,9 @@ class SegmentationRunner(dl.SupervisedRunner):
         return self._catalyst_seed
 
     @property
-    def num_epochs(self) -> int:
-        """Epochs or iterations of the experiment, as the recipe counts."""
-        return self.length.total
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of one pass over the data."""
-        return self.length.steps_per_epoch
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole training."""
-        return self.length.total_steps
-
-    @property
-    def milestone(self) -> int:
-        """Epochs or iterations, as the recipe counts, that are done where this round ends; before the first, so far."""
-        return self.length.counted(self.round_end)
-
-    @property
-    def round_batches(self) -> int:
-        """Batches of this round in each process."""
-        return self.length.batches(self.round_end) - self.first_batch
-
-    @property
     def network(self) -> nn.Module:
         """The bare network, without DDP."""
         return self.engine.unwrap_model(self.model)
-
-    @property
-    def train_batches(self) -> int:
-        """Batches of an epoch in this process; of an endless order those of the whole training."""
-        return len(self.train_loader)
 
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
@@ -189,7 +148,7 @@ class SegmentationRunner(dl.SupervisedRunner):
             warn(note)
         engine = self.engine
         loaders, self.val_protocol = build_loaders(
-            self.recipe, engine.process_index, engine.num_processes, self._accumulation
+            self.recipe, engine.process_index, engine.num_processes, self.accumulation
         )
         return loaders
 
@@ -264,18 +223,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self._copy = Copier(self.engine.device, self.recipe.engine.transfer)
         # `loaders` lacks it while an epoch is resumed in its validation.
         self.train_loader = self.loaders["train"]
-        saving = [callback.save_every for callback in self._nodes.values() if hasattr(callback, "save_every")]
-        batches = len(self.train_loader)
-        if self.recipe.sampling.order == "endless":
-            batches = len(self.train_loader.dataset) // self.engine.num_processes // self.train_loader.batch_size
-        self.length = length_of(self.recipe, max(batches, 1), self._accumulation, *saving)
-        if self.length.unit == "iteration":
-            self.loaders["train"] = RoundLoader(self.train_loader)
-
-    @property
-    def _accumulation(self) -> int:
-        steps = [callback.accumulation_steps for callback in self._nodes.values() if isinstance(callback, StepCallback)]
-        return steps[0]
+        self.start_counting()
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
@@ -290,7 +238,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.consensus = Consensus(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
         self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
         if self._checkpoint is not None:
-            self._restore_position(self._checkpoint)
+            self._restore_state(self._checkpoint)
             self._checkpoint = None  # weights and momenta are not needed twice
         for callback in self._with("check_before_run"):
             callback.check_before_run(self)
@@ -305,24 +253,8 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _with(self, method: str) -> list[Callback]:
         return [callback for callback in self.callbacks.values() if hasattr(callback, method)]
 
-    def _restore_position(self, checkpoint: dict[str, Any]) -> None:
-        self.batches_done = checkpoint.get("batches", 0)
-        if self.length.unit == "epoch":
-            self.first_batch = checkpoint["epoch"] * self.length.batches_per_epoch
-            self.optimizer_steps = self.length.steps(self.first_batch + self.batches_done)
-        else:
-            self.optimizer_steps = checkpoint["iteration"]
-            self.first_batch = self.length.batches(self.optimizer_steps) - self.batches_done
-        self.round_end = self.length.steps(self.first_batch)
-        self.epoch_step = self.milestone
-        self.engine.require_same(self.first_batch, self.batches_done, what=f"--resume {self.resume}")
-        parts = checkpoint.get("processes", [])
-        if len(parts) == self.engine.num_processes:
-            self._part = parts[self.engine.process_index]
-        if self.batches_done:
-            self._trained = checkpoint.get("train_metrics")
-            # A number of processes that changed is refused, so each of them has its part.
-            restore_buffers(self, self._part["buffers"])
+    def _restore_state(self, checkpoint: dict[str, Any]) -> None:
+        self.restore_position(checkpoint)
         if self.engine.scaler is not None and checkpoint.get("scaler"):
             self.engine.scaler.load_state_dict(checkpoint["scaler"])
         for name, state in checkpoint.get("callbacks", {}).items():
@@ -337,29 +269,6 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Tells the callbacks, on all ranks, that a checkpoint is about to be written."""
         for callback in self._with("prepare_checkpoint"):
             callback.prepare_checkpoint(self)
-
-    def on_epoch_start(self, runner: dl.IRunner) -> None:
-        """Sets where the round ends, the epoch of the training order, and where in it a resumed run goes on."""
-        done = self.first_batch + self.batches_done
-        steps = self.length.steps(done)
-        if self.batches_done == 0:
-            self.round_end = self.length.next_stop(steps)
-        else:  # all of the round's training may be done, but not its validation
-            self.round_end = steps if self._trained is not None else self.length.next_stop(steps - 1)
-        if self.length.unit == "iteration":
-            self.loaders["train"].set_round(self._in_data(done), self.batches_done, self.round_batches)
-        super().on_epoch_start(runner)  # which asks for the loaders' lengths
-        self.epoch_step = self.milestone  # what TensorBoard's metrics are drawn over
-        if self.length.unit == "iteration":
-            return
-        sampler = self.train_loader.sampler
-        sampler.set_epoch(self.epoch_step - 1)
-        if self.batches_done:
-            sampler.start_at(self.batches_done * self.train_loader.batch_size)
-
-    def _in_data(self, batch: int) -> tuple[int, int]:
-        """Epoch, and batch in it, of a batch of the whole training; an endless order is one epoch to its loader."""
-        return divmod(batch, self.train_batches)
 
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Starts counting steps; the training order's epoch was set by `on_epoch_start`.
@@ -384,9 +293,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         super().on_batch_start(runner)
         if not self.is_train_loader:
             return
-        self.data_epoch, self.data_batch = self._in_data(self.first_batch + self.iteration)
-        if self.length.endless:
-            self.data_epoch = self.train_loader.sampler.permutation_of(self.data_batch * self.train_loader.batch_size)
+        self.count_batch()
         if self.streams is not None:
             self.streams.seed_dropout(self.data_epoch, self.data_batch, self.engine.process_index)
 
@@ -444,36 +351,3 @@ class SegmentationRunner(dl.SupervisedRunner):
         if self.length.unit == "iteration":
             place = f"the round up to iteration {self.milestone}"
         return f"{place}, {self.loader_key} step {self.iteration + 1} of {len(self.loader)}"
-
-    def _run_loader(self) -> None:
-        if self.is_train_loader and self.batches_done:
-            restore_process_state(self, self._part)
-        elif self.is_train_loader and self._part is not None:
-            restore_order(self, self._part)
-        if self.is_train_loader:
-            self.batches_done, self._part = 0, None
-        super()._run_loader()
-
-    def _run_experiment(self) -> None:
-        # A round is an epoch to Catalyst, which would count them.
-        while self.first_batch < self.length.total_batches and not self.need_early_stop:
-            self._run_event("on_epoch_start")
-            self._run_epoch()
-            self._run_event("on_epoch_end")
-            self.first_batch += self.round_batches
-
-    def _run_epoch(self) -> None:
-        loaders = self.loaders
-        trained = self._trained if self.batches_done else None
-        chosen = dict(loaders)
-        if not self.length.is_due(self.milestone, self.recipe.validation.every):
-            chosen.pop("valid", None)
-        if trained is not None:
-            self.epoch_metrics["train"] = dict(trained)
-            self.batches_done, self._part = 0, None
-            del chosen["train"]
-        self.loaders = OrderedDict(chosen)
-        try:
-            super()._run_epoch()
-        finally:
-            self.loaders = loaders
