@@ -1,6 +1,7 @@
 """A run that counts iterations: the bits of one that counts epochs, whatever its intervals, and an exact resume."""
 
 import csv
+import json
 import signal
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from catalyst_cityscapes.callbacks import MeanIoU
 from catalyst_cityscapes.runs.checkpoints import position_of, resumable
 from semseg_ref.base.checkpoints.state_dict import check_training_state, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError
+from support.command_line import catalyst_dl
 from support.runs.crashes import PREEMPTED, assert_one_line, signal_after, train, train_words
 from support.runs.forked_processes import finish, forked_processes
-from support.runs.toy import assert_same, assert_same_checkpoints
+from support.runs.toy import SMALL_PACKAGE, assert_same, assert_same_checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread_module")
 
@@ -201,3 +203,16 @@ def test_two_processes_go_on_where_they_were(toy_city, workdir, monkeypatch, ord
     train_both("run", [0, 0])
     assert_same_weights("whole", "run")
     assert len(log_of("whole", "iteration")) == 8
+
+
+def test_scores_and_reports_say_iterations(toy_city, workdir, capsys):
+    settings = ("experiment.iterations=2", "protocol.base_size=128", "validation.every=1")
+    assert iterate(toy_city, "run", *settings) == 0
+    assert catalyst_dl("test", "--run", "run", "--trust", SMALL_PACKAGE) == 0
+    assert "iteration 2, 3 images" in capsys.readouterr().out
+    (score,) = Path("run/result/iter_2/val").glob("*/score.json")
+    assert json.loads(score.read_text())["iteration"] == 2
+    assert catalyst_dl("report", "run") == 0
+    page = Path("run/report.html").read_text()
+    for said in ("<b>2</b><span>iteration</span>", "All metrics of iteration 2", "Loss of the iterations"):
+        assert said in page
