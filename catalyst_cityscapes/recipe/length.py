@@ -5,12 +5,13 @@ at which a training may validate, save and log: an epoch, or the iterations up t
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from catalyst_cityscapes.recipe.schema import Recipe
 
+ITERATIONS = ("experiment", "iterations")
 PARTS_OF_A_TRAINING = 10
 """An interval that is null is an epoch, or this part of a training in iterations."""
 
@@ -127,6 +128,11 @@ def length_in_one_process(recipe: Recipe, images: int) -> Length:
     batches = full if sampling.drop_last or sampling.order == "endless" else full + bool(rest)
     accumulation = max((node.get("accumulation_steps", 1) for node in recipe.callbacks.values() if node), default=1)
     return length_of(recipe, max(batches, 1), accumulation)
+
+
+def is_interval(path: Sequence[str]) -> bool:
+    """Whether a key of a recipe counts epochs or iterations, whichever the length does."""
+    return tuple(path) == ("validation", "every") or (path[0] == "callbacks" and path[-1] == "save_every")
 
 
 def without_other_unit(below: dict[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:

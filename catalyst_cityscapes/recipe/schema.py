@@ -113,7 +113,9 @@ class Sampling(Section):
     replay_augmentation: Annotated[bool, Role("replayed_draws", affects="draws", topics="replay")] = False
     persistent_workers: Annotated[bool, FREE] = False
     across_epochs: Annotated[bool, FREE] = False
-    order: Annotated[Literal["epoch", "endless"], Role("order", affects="draws", topics="order")] = "epoch"
+    order: Annotated[
+        Literal["epoch", "endless"], Role("order", affects="draws", topics="order", component="epochs")
+    ] = "epoch"
 
     @model_validator(mode="after")
     def _draws_are_positions(self) -> "Sampling":

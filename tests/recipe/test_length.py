@@ -2,6 +2,7 @@
 
 import pytest
 
+from catalyst_cityscapes.lab.ladder.components import differences_of
 from catalyst_cityscapes.recipe.length import Length
 from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import InputError
@@ -72,3 +73,14 @@ def test_where_a_training_stops():
     assert stops(Length("iteration", 10, 4)) == [10]
     assert (length.is_due(8, 4), length.is_due(9, 4), length.is_due(10, 4), length.is_due(10, 0)) == (
         True, False, True, False)  # fmt: skip
+
+
+def test_a_ladder_from_epochs_to_iterations():
+    """An endless order has no epochs, so the two are one component; intervals in the other unit do not stay."""
+    first = load_recipe([BASE], ["validation.every=2"])
+    second = load_recipe([BASE], ["validation.every=0", "experiment.iterations=50", "sampling.order=endless"])
+    found = differences_of(first, second)
+    between = found.recipe(["epochs"])
+    assert (between.experiment.iterations, between.sampling.order) == (50, "endless")
+    assert (between.validation.every, between.callbacks["checkpoint"]["save_every"]) == (5, 5)
+    assert found.recipe([part.name for part in found.components]).validation.every == 0
