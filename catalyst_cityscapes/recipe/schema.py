@@ -113,6 +113,7 @@ class Sampling(Section):
     replay_augmentation: Annotated[bool, Role("replayed_draws", affects="draws", topics="replay")] = False
     persistent_workers: Annotated[bool, FREE] = False
     across_epochs: Annotated[bool, FREE] = False
+    # An endless order has no epochs, so that a ladder changes the two together.
     order: Annotated[
         Literal["epoch", "endless"], Role("order", affects="draws", topics="order", component="epochs")
     ] = "epoch"

@@ -83,4 +83,3 @@ def test_a_ladder_from_epochs_to_iterations():
     between = found.recipe(["epochs"])
     assert (between.experiment.iterations, between.sampling.order) == (50, "endless")
     assert (between.validation.every, between.callbacks["checkpoint"]["save_every"]) == (5, 5)
-    assert found.recipe([part.name for part in found.components]).validation.every == 0

@@ -118,9 +118,8 @@ class Differences:
         whole = {**kept, **values}
         if (values.get(ITERATIONS) is None) != (self.start.get(ITERATIONS) is None):
             first = {**self.neutral, **self.start}  # its intervals count the other unit
-            whole = {
-                k: None if value and is_interval(k) and value == first.get(k) else value for k, value in whole.items()
-            }
+            others = [path for path, value in whole.items() if is_interval(path) and value and value == first.get(path)]
+            whole |= dict.fromkeys(others)
         return resolve_recipe(Layers([Source(where, unflatten(whole))]), self.trusted)
 
 
