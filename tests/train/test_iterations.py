@@ -2,10 +2,12 @@
 
 import csv
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from catalyst_cityscapes.callbacks import MeanIoU
 from catalyst_cityscapes.runs.checkpoints import position_of, resumable
@@ -137,6 +139,21 @@ def test_generators_go_on_where_they_were(toy_city, workdir, monkeypatch, call):
         assert iterate(toy_city, "run", *settings) == PREEMPTED
     if call == 9:
         resumable(Path("run/model"))[0].unlink()  # from train_iter_6
+    assert iterate(toy_city, "run", *settings, resume=True) == 0
+    assert_same_weights("whole", "run")
+
+
+def test_an_unseeded_run_goes_on_where_it_was(toy_city, workdir, monkeypatch):
+    """From a file at a round's end, within an epoch."""
+    settings = ("experiment.seed=null", "sampling.seed_stream=reference", "callbacks.checkpoint.save_every=4")
+    monkeypatch.setattr(os, "urandom", lambda count: b"\x07" * count)
+    torch.manual_seed(3)
+    assert iterate(toy_city, "whole", *settings) == 0
+    torch.manual_seed(3)
+    assert iterate(toy_city, "run", *settings) == 0
+    for name in ("last.pth", "train_iter_12.pth"):
+        Path("run/model", name).unlink()
+    monkeypatch.setattr(os, "urandom", lambda count: b"\x08" * count)
     assert iterate(toy_city, "run", *settings, resume=True) == 0
     assert_same_weights("whole", "run")
 
