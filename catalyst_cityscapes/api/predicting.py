@@ -32,6 +32,7 @@ class Predictor:
         recipe: with the protocol asked for.
         checkpoint: its file.
         epoch: of the checkpoint; None where it has none.
+        trained: how long its weights were trained: `epoch`, and `iteration` of a run that counts those.
         names: of the classes, in the order of the predicted numbers.
 
     Raises:
@@ -60,7 +61,8 @@ class Predictor:
 
         data = recipe.data
         names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-        network, self.epoch = build_for_test(recipe, self.checkpoint, device)
+        network, self.trained = build_for_test(recipe, self.checkpoint, device)
+        self.epoch = self.trained["epoch"]
 
         def protocol_of(height: int, width: int) -> Protocol:
             of_test = protocol_value(recipe, (height, width))

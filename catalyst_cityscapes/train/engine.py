@@ -135,7 +135,9 @@ def lost_process(error: BaseException, place: str, timeout_minutes: float) -> Lo
         None for any other error.
     """
     text = " ".join(str(error).split())
-    of_backend = isinstance(error, RuntimeError) and distributed.is_initialized() and ("gloo" in text or "NCCL" in text)
+    # The third is gloo's own, where a broadcast waited too long.
+    is_named = any(words in text for words in ("gloo", "NCCL", "timeout caused pair closure"))
+    of_backend = isinstance(error, RuntimeError) and distributed.is_initialized() and is_named
     if not of_backend and not isinstance(error, (LostProcessError, distributed.DistError)):
         return None
     rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")

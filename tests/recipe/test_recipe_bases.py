@@ -244,8 +244,9 @@ def test_every_model_data_set_and_schedule_compose(dataset, model, schedule, wri
     assert recipe.protocol.name == "semseg-ss"
     assert recipe.criterion["ignore_index"] == recipe.data.ignore_index
     assert recipe.model.items() >= {k: v for k, v in one["model"].items() if "${data.classes}" not in str(v)}.items()
-    assert (recipe.experiment.epochs, recipe.sampling.batch_size) == (
-        rates["experiment"]["epochs"],
+    assert (recipe.experiment.epochs, recipe.experiment.iterations, recipe.sampling.batch_size) == (
+        rates["experiment"].get("epochs"),
+        rates["experiment"].get("iterations"),
         rates["sampling"]["batch_size"],
     )
     assert recipe.callbacks["poly_lr"]["base_lr"] == recipe.optimizer["lr"]
