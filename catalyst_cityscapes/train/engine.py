@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from accelerate import InitProcessGroupKwargs
+from accelerate import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
@@ -94,6 +94,10 @@ class SegmentationEngine(Engine):
                 f"torchrun started {world_size} processes, but the engine sees {self.num_processes}; "
                 "on CPUs set engine.device: cpu"
             )
+
+    def allow_unused_parameters(self) -> None:
+        """Lets processes train a network that has parameters without a gradient; DDP would wait for each of them."""
+        self.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
 
     def mean_reduce_ddp_metrics(self, metrics: dict[str, Any]) -> dict[str, float]:
         """See `all_reduce_metrics`."""

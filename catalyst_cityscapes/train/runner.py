@@ -192,7 +192,14 @@ class SegmentationRunner(RoundRunner):
         check_sides(model, data.crop, "data.crop")
         if self.val_protocol is not None:
             check_sides(model, self.val_protocol.crop, "protocol.crop")
-        check_network(model, data.classes, data.crop, None if loss is None else loss.weights, self.resizing)
+        weights = None if loss is None else loss.weights
+        unused = check_network(model, data.classes, data.crop, weights, self.resizing)
+        if unused:
+            warn(
+                f"model: {len(unused)} parameter tensors of {type(model).__name__} got no gradient in a trial step "
+                f"(first: {unused[0]}); what the outputs do not depend on does not train"
+            )
+            self.engine.allow_unused_parameters()
 
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
