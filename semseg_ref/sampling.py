@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, get_worker_info
 
 from semseg_ref.base.errors import OptionError
 from semseg_ref.base.seed_streams import SeedStreams
@@ -109,11 +110,15 @@ class ShardSampler(Sampler[int]):
 
 
 class SeededDataset(Dataset):
-    """Seeds python's `random` for each sample from (root seed, epoch, index) before its transform draws.
+    """Seeds python's, numpy's and torch's generator for each sample from (root seed, epoch, index) before it is drawn.
+
+    In the training process, where a loader without workers runs, numpy's and torch's are afterwards what they were, so
+    that loading changes nothing of what the training draws (dropout, an unseeded shuffle).
 
     Args:
         dataset: anything with `__getitem__(index) -> (image, label)`.
-        streams: None leaves `random` alone, as the reference does: each worker draws from the state torch gave it.
+        streams: None leaves all generators alone, as the reference does: each worker draws from the states torch gave
+            it, which differ between workers for all three.
         replay: True takes the epoch out of the key, so that every epoch replays the same draws. This is what
             the 2020 Catalyst attempt's loaders did (workers re-seeded with a constant at each epoch); a swap,
             never the default.
@@ -126,9 +131,19 @@ class SeededDataset(Dataset):
 
     def __getitem__(self, key: SampleKey | int) -> tuple:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        if self.streams is not None:
-            self.streams.seed_augmentation(0 if self.replay else epoch, index)
-        return self.dataset[index]
+        if self.streams is None:
+            return self.dataset[index]
+        position = 0 if self.replay else epoch, index
+        if get_worker_info() is not None:
+            self.streams.seed_augmentation(*position)
+            return self.dataset[index]
+        numpy_state, torch_state = np.random.get_state(), torch.default_generator.get_state()
+        try:
+            self.streams.seed_augmentation(*position)
+            return self.dataset[index]
+        finally:
+            np.random.set_state(numpy_state)
+            torch.default_generator.set_state(torch_state)
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -32,6 +32,7 @@ class Predictor:
         recipe: with the protocol asked for.
         checkpoint: its file.
         epoch: of the checkpoint; None where it has none.
+        trained: how long its weights were trained: `epoch`, and `iteration` of a run that counts those.
         names: of the classes, in the order of the predicted numbers.
 
     Raises:
@@ -52,6 +53,7 @@ class Predictor:
         run.use_code()
         self.checkpoint = Path(checkpoint) if checkpoint else run.checkpoint
         from catalyst_cityscapes.evaluation.score_run import build_for_test
+        from catalyst_cityscapes.models.outputs import size_rule_of
         from catalyst_cityscapes.recipe.protocols import protocol_value
         from catalyst_cityscapes.report.demonstration import Demonstrator, one_window
         from semseg_ref.catalog import load_colors, load_names
@@ -59,11 +61,12 @@ class Predictor:
 
         data = recipe.data
         names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
-        network, self.epoch = build_for_test(recipe, self.checkpoint, device)
+        network, self.trained = build_for_test(recipe, self.checkpoint, device)
+        self.epoch = self.trained["epoch"]
 
         def protocol_of(height: int, width: int) -> Protocol:
             of_test = protocol_value(recipe, (height, width))
-            return one_window(of_test, height, width) if window else of_test
+            return one_window(of_test, height, width, size_rule_of(network)) if window else of_test
 
         self.demonstrator = Demonstrator(network, protocol_of, names, colors)
 

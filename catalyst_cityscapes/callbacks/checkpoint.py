@@ -14,18 +14,20 @@ from catalyst_cityscapes.runs import backup
 from catalyst_cityscapes.runs.checkpoints import (
     BEST,
     LAST,
-    epoch_files,
     link_atomically,
     newest_intact,
     remove_within,
     resumable,
+    whole_files,
+    whole_name,
+    within_iteration_name,
     within_name,
 )
 from catalyst_cityscapes.runs.disk_space import check_space, require_space
 from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from catalyst_cityscapes.train.preemption import NOTHING, SAVE, STOP
 from catalyst_cityscapes.train.reported_metrics import check_metric
-from catalyst_cityscapes.train.resume import process_state
+from catalyst_cityscapes.train.resume import order_state, process_state
 from semseg_ref.base.checkpoints.state_dict import official_state_dict, save_checkpoint
 from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, did_you_mean
 
@@ -33,7 +35,8 @@ from semseg_ref.base.errors import OptionError, PreemptedError, StorageError, di
 class Checkpoint(PlacedCallback, ICheckpointCallback):
     """Writes `model/train_epoch_N.pth` (official format plus the training state) and the links `last.pth` and
     `best.pth`; between two of them, every so many minutes or when a signal asks for it, one
-    `within_epoch_N_batch_B.pth`.
+    `within_epoch_N_batch_B.pth`. Where the recipe counts iterations they are `train_iter_N.pth` and
+    `within_iter_N.pth`.
 
     A file is complete or absent: it is written under another name, synced and renamed. It comes after the schedule
     and the logs of its epoch or step, so that nothing of a checkpointed step is missing after a crash. Within an
@@ -41,8 +44,9 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
     the next checkpoint is complete.
 
     Args:
-        save_every: epochs between checkpoints; the last epoch is always saved.
-        keep: how many epoch files stay (2 in the reference); `best.pth` stays besides.
+        save_every: epochs or iterations, as the recipe counts, between checkpoints; the last one is always saved. None:
+            each epoch, or every tenth of the iterations.
+        keep: how many of these files stay (2 in the reference); `best.pth` stays besides.
         metric: name of a loader metric that decides `best.pth`, or None: no best, as in the reference.
         loader: whose metric.
         minimize: True when less is better. Only finite values can be best.
@@ -73,7 +77,7 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
 
     def __init__(
         self,
-        save_every: int = 1,
+        save_every: int | None = None,
         keep: int = 2,
         metric: str | None = None,
         loader: str = "valid",
@@ -86,7 +90,7 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
             raise OptionError(f"select: '{select}' is neither 'last' nor 'best'")
         if select == "best" and metric is None:
             raise OptionError("select: best needs a metric to decide which is best")
-        if save_every < 1 or keep < 1:
+        if (save_every is not None and save_every < 1) or keep < 1:
             raise OptionError(f"save_every and keep must be >= 1, got {save_every} and {keep}")
         if every_minutes is not None and not 0 < every_minutes < math.inf:
             raise OptionError(f"every_minutes: {every_minutes} is not > 0")
@@ -133,7 +137,7 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
             return
         if runner.batches_done == 0 and source.name not in (LAST, BEST):
             link_atomically(source, LAST)
-            if self.best_epoch == runner.epoch_step:
+            if self.best_epoch == runner.milestone:
                 link_atomically(source, BEST)
 
     def on_batch_end(self, runner: TrainingRun) -> None:
@@ -163,16 +167,17 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
     def on_epoch_end(self, runner: TrainingRun) -> None:
         """Saves, links, prunes; all ranks wait for the main one."""
         improved = self._improved(runner)
-        due = runner.epoch_step % self.save_every == 0 or runner.epoch_step == runner.num_epochs
+        due = runner.length.is_due(runner.milestone, runner.length.interval(self.save_every))
         if due or improved:
             runner.prepare_checkpoint()
+            parts = self._orders(runner)
             if runner.engine.is_main_process:
-                self._save(runner, improved, due)
+                self._save(runner, improved, due, parts)
             if distributed.is_initialized():
                 distributed.barrier()
         asked = runner.consensus.exchange(self._vote(runner))
         # A run that is at its end just ends; without a file of this epoch the next step saves.
-        if asked == STOP and due and runner.epoch_step < runner.num_epochs and not runner.need_early_stop:
+        if asked == STOP and due and runner.milestone < runner.length.total and not runner.need_early_stop:
             raise self._preempted(runner, runner.logdir / "model" / LAST)
 
     def _improved(self, runner: TrainingRun) -> bool:
@@ -188,13 +193,26 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
         better = self.best is None or (score < self.best if self.minimize else score > self.best)
         if not math.isfinite(score) or not better:
             return False
-        self.best, self.best_epoch = score, runner.epoch_step
+        self.best, self.best_epoch = score, runner.milestone
         return True
 
-    def _save(self, runner: TrainingRun, improved: bool, due: bool) -> None:
-        folder = runner.logdir / "model"
-        path = folder / f"train_epoch_{runner.epoch_step}.pth"
-        self._write(runner, path, runner.state_dict())
+    def _orders(self, runner: TrainingRun) -> dict[str, Any]:
+        # Only a round of iterations ends within an epoch, whose order cannot always be drawn again.
+        if runner.length.unit == "epoch":
+            return {}
+        order = order_state(runner)
+        if order["order"] is None or (runner.first_batch + runner.round_batches) % runner.train_batches == 0:
+            return {}
+        return {"processes": self._gathered(runner, order)}
+
+    @staticmethod
+    def _gathered(runner: TrainingRun, part: dict[str, Any]) -> list[dict[str, Any]] | None:
+        return runner.consensus.gather(part, runner.engine.is_main_process, runner.engine.num_processes)
+
+    def _save(self, runner: TrainingRun, improved: bool, due: bool, parts: dict[str, Any]) -> None:
+        folder, unit = runner.logdir / "model", runner.length.unit
+        path = folder / whole_name(unit, runner.milestone)
+        self._write(runner, path, {**runner.state_dict(), **parts})
         if improved:
             link_atomically(path, BEST)
         if not due:
@@ -203,24 +221,27 @@ class Checkpoint(PlacedCallback, ICheckpointCallback):
         link_atomically(path, LAST)
         remove_within(folder)
         backup.discard(runner.logdir)
-        # Later epochs are there when a run goes on from an older checkpoint; they must not push out the new ones.
-        files = {epoch: file for epoch, file in epoch_files(folder).items() if epoch <= runner.epoch_step}
-        for epoch in sorted(files)[: -self.keep]:
-            files[epoch].unlink()
+        # Later ones are there when a run goes on from an older checkpoint; they must not push out the new ones.
+        files = {done: file for done, file in whole_files(folder, unit).items() if done <= runner.milestone}
+        for done in sorted(files)[: -self.keep]:
+            files[done].unlink()
 
     def _save_within(self, runner: TrainingRun) -> Path:
         """All processes give their part, the main one writes; returns the file's path."""
         runner.prepare_checkpoint()
-        batches = runner.iteration + 1 if runner.is_train_loader else runner.train_batches
-        epoch = runner.epoch_step - 1
-        path = runner.logdir / "model" / within_name((epoch, batches))
-        parts = runner.consensus.gather(
-            process_state(runner), runner.engine.is_main_process, runner.engine.num_processes
-        )
+        batches = runner.iteration + 1 if runner.is_train_loader else runner.round_batches
+        position: dict[str, Any] = {"batches": batches}
+        if runner.length.unit == "epoch":
+            position["epoch"] = runner.epoch_step - 1
+            name = within_name((position["epoch"], batches))
+        else:
+            name = within_iteration_name(runner.optimizer_steps)
+        path = runner.logdir / "model" / name
+        parts = self._gathered(runner, process_state(runner))
         if parts is not None:
             # In validation the training's part of the epoch is over, and validation starts again.
             trained = None if runner.is_train_loader else dict(runner.epoch_metrics["train"])
-            position = {"epoch": epoch, "batches": batches, "train_metrics": trained, "processes": parts}
+            position |= {"train_metrics": trained, "processes": parts}
             self._write(runner, path, {**runner.state_dict(), **position})
             remove_within(path.parent, but=path)
             backup.discard(runner.logdir)

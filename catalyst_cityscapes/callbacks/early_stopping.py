@@ -16,7 +16,7 @@ class EarlyStopping(PlacedCallback):
 
     Args:
         metric, loader: whose value is watched.
-        patience: epochs without improvement, >= 1.
+        patience: epochs, or validations of a run that counts iterations, without improvement, >= 1.
         minimize: True when less is better.
         min_delta: smallest change that counts, >= 0.
     """

@@ -1,4 +1,4 @@
-"""`metrics.csv`: every loader metric of every epoch, one a row."""
+"""`metrics.csv`: every loader metric of every epoch or round of iterations, one a row."""
 
 import csv
 import os
@@ -8,11 +8,13 @@ from catalyst_cityscapes.train.context import Place, PlacedCallback, TrainingRun
 from semseg_ref.base.console import warn
 from semseg_ref.base.iteration_log import append_rows, sync_file
 
-COLUMNS = ("epoch", "loader", "metric", "value")
+COLUMNS = ("loader", "metric", "value")
+"""After the first, which is `epoch` or `iteration`: what the recipe counts, so many of which were done."""
 
 
 class EpochLogging(PlacedCallback):
-    """Appends (epoch, loader, metric, value) rows; long form, so that a metric that appears later shifts no column.
+    """Appends (epoch or iteration, loader, metric, value) rows; long form, so that a metric that appears later shifts
+    no column.
 
     A callback and not a Catalyst logger, because the rows of an epoch must be on disk before its checkpoint is.
     """
@@ -26,27 +28,28 @@ class EpochLogging(PlacedCallback):
         if not runner.engine.is_main_process:
             return
         self.path = runner.logdir / "metrics.csv"
+        self.columns = (runner.length.unit, *COLUMNS)
         rows = []
-        if runner.epoch_step and self.path.is_file():
+        if runner.milestone and self.path.is_file():
             with open(self.path, newline="") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit()]
+                rows = [row for row in csv.reader(file) if len(row) == len(self.columns) and row[0].isdigit()]
         temporary = self.path.with_name(self.path.name + ".tmp")
         with open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *(row for row in rows if int(row[0]) <= runner.epoch_step)])
+            csv.writer(file).writerows([self.columns, *(row for row in rows if int(row[0]) <= runner.milestone)])
         os.replace(temporary, self.path)
 
     def on_epoch_end(self, runner: TrainingRun) -> None:
-        """Writes the epoch's rows."""
+        """Writes the epoch's or the round's rows."""
         if not runner.engine.is_main_process:
             return
         if not self.path.is_file():
-            warn(f"{self.path}: is gone; a new one begins with epoch {runner.epoch_step}")
+            warn(f"{self.path}: is gone; a new one begins with {runner.length.unit} {runner.milestone}")
         rows = [
-            (runner.epoch_step, loader, name, repr(value))
+            (runner.milestone, loader, name, repr(value))
             for loader, metrics in runner.epoch_metrics.items()
             for name, value in metrics.items()
         ]
-        append_rows(self.path, COLUMNS, rows)
+        append_rows(self.path, self.columns, rows)
 
     def prepare_checkpoint(self, runner: TrainingRun) -> None:
         """Puts the rows on the disk before the checkpoint is."""

@@ -28,15 +28,11 @@ class GradientStep(StepCallback):
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
         self._has_gradients = False
 
-    def on_experiment_start(self, runner: TrainingRun) -> None:
-        """Tells the runner how many optimiser steps an epoch has, for the schedules."""
-        runner.steps_per_epoch = -(-runner.train_batches // self.accumulation_steps)
-
     def on_batch_end(self, runner: TrainingRun) -> None:
         """Backward, and a step where the group is complete; a batch that is left out gives no gradient."""
         if not runner.is_train_loader:
             return
-        k, i = self.accumulation_steps, runner.iteration
+        k, i = self.accumulation_steps, runner.data_batch
         loss = runner.batch_metrics["loss"]
         group_size = min(k, runner.train_batches - i // k * k)
         if not runner.skip_batch:
@@ -55,4 +51,4 @@ class GradientStep(StepCallback):
             runner.optimizer.step()
             self._has_gradients = False
         if runner.optimizer_stepped:
-            runner.optimizer_steps = (runner.epoch_step - 1) * runner.steps_per_epoch + i // k + 1
+            runner.optimizer_steps += 1

@@ -42,15 +42,15 @@ class IterationLogging(PlacedCallback):
         self._losses: list[torch.Tensor] = []
         self._further = further_losses(runner)
         if runner.engine.is_main_process:
-            done = runner.epoch_step * runner.train_batches + runner.batches_done
+            done = runner.first_batch + runner.batches_done
             self._log = IterationLog(runner.logdir / "iterations.csv", done, self._further)
 
     def on_batch_start(self, runner: TrainingRun) -> None:
         """Notes the rates that this step will use."""
         if runner.is_train_loader:
             groups = runner.optimizer.param_groups
-            iteration = (runner.epoch_step - 1) * runner.train_batches + runner.iteration
-            self._pending.append((iteration, runner.epoch_step - 1, groups[0]["lr"], groups[-1]["lr"]))
+            iteration = runner.first_batch + runner.iteration
+            self._pending.append((iteration, runner.data_epoch, groups[0]["lr"], groups[-1]["lr"]))
 
     def on_batch_end(self, runner: TrainingRun) -> None:
         """Notes the step's losses."""

@@ -53,7 +53,7 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
 
     def _write(self, runner: ScheduleRun, position: float) -> None:
         total = runner.total_steps
-        warmup = min(self.warmup_epochs, runner.num_epochs / 10) * runner.steps_per_epoch
+        warmup = min(self.warmup_epochs, total / runner.steps_per_epoch / 10) * runner.steps_per_epoch
         for group in runner.optimizer.param_groups:
             if self.rates is not None:
                 multiplier = 1.0 if self.same_rate_for_all_groups else group.get("lr_multiplier", 1.0)
@@ -63,7 +63,7 @@ class OneCycle(PlacedCallback, ISchedulerCallback):
 
     def on_experiment_start(self, runner: ScheduleRun) -> None:
         """Writes the start values, unless the optimiser was resumed."""
-        if runner.epoch_step == 0:
+        if runner.optimizer_steps == 0:
             self._write(runner, 0)
 
     def on_batch_end(self, runner: ScheduleRun) -> None:

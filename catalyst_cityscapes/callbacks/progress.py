@@ -31,12 +31,13 @@ class Progress(PlacedCallback):
         self._start, self._first = time.time(), runner.iteration + 1
         self._bar = None
         if runner.engine.is_main_process and sys.stderr.isatty():
-            title = f"{runner.loader_key} {runner.epoch_step}/{runner.num_epochs}"
+            title = f"{runner.loader_key} {runner.milestone}/{runner.length.total}"
             self._bar = tqdm(total=runner.loader_batch_len, initial=self._first, desc=title, leave=False)
 
     def on_batch_end(self, runner: TrainingRun) -> None:
         """Every so many steps, shows loss, rate and speed."""
         done = runner.iteration + 1
+        in_iterations = runner.length.unit == "iteration" and runner.is_train_loader
         if not runner.engine.is_main_process or (done % self.every and done != runner.loader_batch_len):
             return
         loss = float(runner.batch_metrics["loss"])
@@ -46,8 +47,10 @@ class Progress(PlacedCallback):
             return
         speed = (time.time() - self._start) / (done - self._first)
         rate = f" lr {runner.optimizer.param_groups[0]['lr']:.3g}" if runner.is_train_loader else ""
+        step = "" if in_iterations else f" step {done}/{runner.loader_batch_len}"
+        counted = runner.optimizer_steps if in_iterations else runner.milestone
         print(
-            f"{runner.loader_key} epoch {runner.epoch_step}/{runner.num_epochs} step {done}/{runner.loader_batch_len} "
+            f"{runner.loader_key} {runner.length.unit} {counted}/{runner.length.total}{step} "
             f"loss {loss:.4f}{rate} {speed:.2f} s/step",
             flush=True,
         )
@@ -58,7 +61,7 @@ class Progress(PlacedCallback):
             self._bar.close()
 
     def on_epoch_end(self, runner: TrainingRun) -> None:
-        """One line an epoch."""
+        """One line an epoch, or a round of iterations."""
         if not runner.engine.is_main_process:
             return
         parts = []
@@ -66,7 +69,7 @@ class Progress(PlacedCallback):
             shown = [f"{k} {metrics[k]:.4f}" for k in ("loss", "mIoU", "mAcc", "allAcc") if k in metrics]
             if shown:
                 parts.append(f"{loader}: {' '.join(shown)}")
-        print(f"epoch {runner.epoch_step}/{runner.num_epochs} | {' | '.join(parts)}", flush=True)
+        print(f"{runner.length.unit} {runner.milestone}/{runner.length.total} | {' | '.join(parts)}", flush=True)
 
     def on_exception(self, runner: TrainingRun) -> None:
         """Leaves the terminal clean."""

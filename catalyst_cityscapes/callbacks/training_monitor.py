@@ -38,9 +38,16 @@ def dead_channels(network: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def batch_files(runner: TrainingRun, step: int) -> list[str]:
-    """Image files of this process's batch at a step of the epoch, counted from 0."""
+    """Image files of this process's batch at a step of the round, counted from 0; of the present pass over the data."""
     loader = runner.train_loader
-    indices = loader.sampler.order[step * loader.batch_size : (step + 1) * loader.batch_size]
+    batch = runner.first_batch + step
+    if not runner.length.endless:
+        batch %= runner.train_batches
+    samples = batch * loader.batch_size, (batch + 1) * loader.batch_size
+    if runner.length.endless:
+        indices = [index for _, index in loader.sampler.keys(*samples)]
+    else:
+        indices = loader.sampler.order[slice(*samples)]
     samples = getattr(loader.dataset, "dataset", loader.dataset)
     files = getattr(samples, "data_list", None)
     return [f"sample {index}" if files is None else files[index][0] for index in indices]
@@ -97,7 +104,8 @@ class TrainingMonitor(PlacedCallback):
         if self.on_nan == "skip":
             self._skip_if_bad(runner, bad)
         self._rows.append(torch.stack([loss.double(), bad.double(), (~labelled).double()]))
-        if len(self._rows) == self.every:
+        # The order of an epoch is known until the next begins, which may be within a round.
+        if len(self._rows) == self.every or runner.data_batch + 1 == runner.train_batches:
             self._look(runner)
 
     def _skip_if_bad(self, runner: TrainingRun, bad: torch.Tensor) -> None:
@@ -130,8 +138,9 @@ class TrainingMonitor(PlacedCallback):
         if counter is not None:
             missing = (counter.matrix.sum(1) == 0).nonzero().flatten().tolist()
             shown = [counter.names[index] if counter.names else str(index) for index in missing]
+            whole = "the whole epoch" if runner.length.unit == "epoch" else "this round of iterations"
             if missing:
-                self._warn("classes", runner, f"no training label of class {', '.join(shown)} in the whole epoch")
+                self._warn("classes", runner, f"no training label of class {', '.join(shown)} in {whole}")
 
     def _look(self, runner: TrainingRun) -> None:
         if not self._rows:
@@ -166,8 +175,14 @@ class TrainingMonitor(PlacedCallback):
     def _warn(self, kind: str, runner: TrainingRun, text: str, step: int | None = None) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            place = "" if step is None else f" step {step + 1}"
-            warn(f"epoch {runner.epoch_step}{place}: {text} (told once)")
+            warn(f"{self._place(runner, step)}: {text} (told once)")
+
+    @staticmethod
+    def _place(runner: TrainingRun, step: int | None) -> str:
+        if runner.length.unit == "iteration":
+            at = runner.milestone if step is None else runner.length.steps(runner.first_batch + step + 1)
+            return f"iteration {at}"
+        return f"epoch {runner.epoch_step}" + ("" if step is None else f" step {step + 1}")
 
     def _stop(self, runner: TrainingRun, step: int, what: str) -> None:
         engine = runner.engine
@@ -175,6 +190,6 @@ class TrainingMonitor(PlacedCallback):
         good, _ = newest_intact(resumable(runner.logdir / "model")) if engine.is_main_process else (None, [])
         known = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
         raise DivergedError(
-            f"epoch {runner.epoch_step} step {step + 1}: {what}; batch: {', '.join(parts or [])}; {known}; look at "
+            f"{self._place(runner, step)}: {what}; batch: {', '.join(parts or [])}; {known}; look at "
             "these images, lower the learning rate, or leave such batches out with callbacks.watch.on_nan=skip"
         )

@@ -58,6 +58,8 @@ def _draw(recipe: Recipe, trusted: tuple[str, ...], count: int, epoch: int, path
     data = recipe.data
     names, colors = load_names(data.names, data.classes), load_colors(data.colors, data.classes)
     normalised_by = normalisation(recipe.augmentation)
+    if normalised_by is None and recipe.protocol.mean is not None:
+        normalised_by = recipe.protocol.mean, recipe.protocol.std  # no node states it; the training is compared with it
     samples = seen_samples(recipe, epoch, count)
     cells, present = [], set()
     for sample in samples:

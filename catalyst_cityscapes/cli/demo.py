@@ -12,6 +12,7 @@ import click
 
 from catalyst_cityscapes.cli.arguments import recipe_options
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
+from catalyst_cityscapes.runs.checkpoints import trained_text
 from catalyst_cityscapes.runs.find import chosen_checkpoint, newest_run
 from semseg_ref.base.errors import InputError, printable
 
@@ -70,7 +71,7 @@ def demo(
     section = recipe.protocol
     fixed = "fitted to each picture" if section.is_open else protocol_value(recipe).hash
     how = "one window, no flip" if window else f"protocol {section.name or ''} {fixed}"
-    click.echo(printable(f"{recipe.experiment.name}, {path}, epoch {predictor.epoch}, {how}"))
+    click.echo(printable(f"{recipe.experiment.name}, {path}, {trained_text(predictor.trained)}, {how}"))
     root = create_folder(output)
     for medium in media:
         stem = root / medium.stem

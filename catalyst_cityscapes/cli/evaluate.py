@@ -87,6 +87,7 @@ def evaluate(
         "predictions": str(gray),
         "protocol": _official_protocol(score, gray.parent / SCORE_FILE),
         **{key: score.get(key) for key in ("experiment", "epoch", "checkpoint")},
+        **({"iteration": score["iteration"]} if "iteration" in score else {}),
     }
     _write(folder, content, comparison)
     print_comparison(content)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from catalyst_cityscapes.data.augmentation.adapters import adapted
+from catalyst_cityscapes.data.endless import EndlessSampler
 from catalyst_cityscapes.data.image_set import image_set
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -58,18 +59,19 @@ def build_augmentation(recipe: Recipe) -> Callable[[Any, Any], tuple[Any, Any]]:
     said = [str(warning.message) for warning in caught if "albumentations" in warning.filename]
     if said:
         raise InputError(f"augmentation: albumentations warns, so it would do something else: {'; '.join(said)}")
-    return adapted(augmentation)
+    return adapted(augmentation, whole=True)
 
 
 def training_set(
-    recipe: Recipe, rank: int = 0, world_size: int = 1, use_cache: bool = True
-) -> tuple[SeededDataset, EpochSampler]:
+    recipe: Recipe, rank: int = 0, world_size: int = 1, use_cache: bool = True, count: int | None = None
+) -> tuple[SeededDataset, EpochSampler | EndlessSampler]:
     """The seeded, augmented samples of a recipe, and the order in which one rank sees them.
 
     Args:
         recipe: a checked recipe.
         rank, world_size: this process among all.
         use_cache: False decodes, whatever `data.cache` says: for a look at a few images.
+        count: samples of one rank in the whole training, where the order is endless; see `EndlessSampler`.
 
     Raises:
         InputError: the list file, an image or a label that it names is missing, or an augmentation refuses its
@@ -80,4 +82,7 @@ def training_set(
     augmentation = build_augmentation(recipe)
     samples = image_set("train", recipe.data, augmentation, use_cache)
     dataset = SeededDataset(samples, streams, sampling.replay_augmentation)
+    if sampling.order == "endless":
+        seed = recipe.experiment.seed
+        return dataset, EndlessSampler(len(samples), streams, seed, rank, world_size, sampling.shuffle, count)
     return dataset, EpochSampler(len(samples), streams, rank, world_size, sampling.shuffle)

@@ -23,6 +23,7 @@ from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.runs.checkpoints import Trained, trained_for
 from catalyst_cityscapes.runs.environment import git_revision
 from semseg_ref.base.checkpoints.state_dict import load_weights
 from semseg_ref.base.console import warn
@@ -55,8 +56,8 @@ class ScoredRun:
     evaluation: Evaluation
 
 
-def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Module, int | None]:
-    """The recipe's network with a checkpoint's weights, in eval mode on the device, and the checkpoint's epoch.
+def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Module, Trained]:
+    """The recipe's network with a checkpoint's weights, in eval mode on the device, and how long they were trained.
 
     No ImageNet file is needed.
 
@@ -69,14 +70,14 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     check_network(network, recipe.data.classes, recipe.data.crop, None)
     content = load_weights(network, checkpoint, warn)
     check_trained_normalisation(recipe, content.get("recipe"), checkpoint)
-    epoch = content.get("epoch")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return network.to("cuda" if use_gpu else "cpu"), epoch
+    return network.to("cuda" if use_gpu else "cpu"), trained_for(content)
 
 
-def _output_folder(checkpoint: Path, epoch: int | None, split: str, protocol: Protocol) -> Path:
+def _output_folder(checkpoint: Path, trained: Trained, split: str, protocol: Protocol) -> Path:
+    done = f"iter_{trained['iteration']}" if "iteration" in trained else f"epoch_{trained['epoch']}"
     root = checkpoint.parent.parent if checkpoint.parent.name == "model" else checkpoint.parent
-    return root / "result" / f"epoch_{epoch}" / split / f"{protocol.name or 'protocol'}-{protocol.hash}"
+    return root / "result" / done / split / f"{protocol.name or 'protocol'}-{protocol.hash}"
 
 
 def _progress(say: Say) -> Callable[[int, int, str], None]:
@@ -90,10 +91,10 @@ def _progress(say: Say) -> Callable[[int, int, str], None]:
     return progress
 
 
-def _provenance(recipe: Recipe, network: nn.Module, epoch: int | None, data_list: str, limit: int | None) -> dict:
+def _provenance(recipe: Recipe, network: nn.Module, trained: Trained, data_list: str, limit: int | None) -> dict:
     return {
         "experiment": recipe.experiment.name,
-        "epoch": epoch,
+        **trained,
         "list": data_list,
         "list_sha256": file_sha256(data_list),
         "limit": limit,
@@ -135,17 +136,17 @@ def score_checkpoint(
         label_ids = label_ids_of([label for _, label in pairs], data.classes)
         official_module()
         check_instances(label_ids)
-    network, epoch = build_for_test(recipe, checkpoint, device)
+    network, trained = build_for_test(recipe, checkpoint, device)
     check_labels(pairs, data.classes, data.ignore_index)
     look = look_at_labels(pairs, data.classes, data.ignore_index, data.val_list)
     for note in judge_labels(look, data.classes, data.ignore_index, data.val_list, trained=False):
         warn(note)
-    output = output or _output_folder(checkpoint, epoch, "val", protocol)
+    output = output or _output_folder(checkpoint, trained, "val", protocol)
     start = time.perf_counter()
     labels = Labels(names, data.ignore_index)
     run = test_images(network, pairs, protocol, output, colors, _progress(say), tester, batch, precision, labels, say)
     assert run.evaluation is not None
-    extra = {**_provenance(recipe, network, epoch, data.val_list, limit), "tester": run.settings}
+    extra = {**_provenance(recipe, network, trained, data.val_list, limit), "tester": run.settings}
     if label_ids:
         files = [output / "gray" / name for name in run.names]
         comparison = compare(list(zip(files, label_ids, strict=True)), output / "label_ids")
@@ -178,11 +179,11 @@ def predict_test_split(
     pairs = make_dataset("test", data.root, data.test_list)[:limit]
     check_list(pairs, data.test_list, data.root)
     protocol = protocol_of(recipe, pairs)
-    network, epoch = build_for_test(recipe, checkpoint, device)
-    output = output or _output_folder(checkpoint, epoch, "test", protocol)
+    network, trained = build_for_test(recipe, checkpoint, device)
+    output = output or _output_folder(checkpoint, trained, "test", protocol)
     run = test_images(network, pairs, protocol, output, colors, _progress(say), tester, batch, precision, report=say)
     content = {
-        **_provenance(recipe, network, epoch, data.test_list, limit),
+        **_provenance(recipe, network, trained, data.test_list, limit),
         "tester": run.settings,
         "images": len(pairs),
         "protocol": {**protocol.to_dict(), "hash": protocol.hash},

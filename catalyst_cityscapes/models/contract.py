@@ -26,7 +26,7 @@ def check_network(
     crop: Sequence[int],
     weights: Sequence[float] | None,
     resizing: Resizing | None = None,
-) -> None:
+) -> list[str]:
     """Sends two small images through a network that is none of ours, in training and in eval mode.
 
     Parameters, buffers, modes and random generators are afterwards what they were.
@@ -38,6 +38,10 @@ def check_network(
         weights: of the auxiliary losses, one a head. None: nobody asks for them.
         resizing: how logits and labels are to meet; None looks at eval mode only, for a test.
 
+    Returns:
+        Names of the parameters that got no gradient in training: of layers that none of the outputs depends on, or that
+        are left out at random.
+
     Raises:
         InputError: it refuses the size, returns something else, another number of classes or of auxiliary heads, or
             logits that cannot meet the labels; what it must return is said.
@@ -45,7 +49,8 @@ def check_network(
     if not isinstance(network, nn.Module):
         raise InputError(f"model: expected a torch.nn.Module, the _target_ returned {type(network).__name__}")
     if isinstance(network, Segmenter) and hasattr(network, "aux") and (weights is None or len(weights) == 1):
-        return
+        return []
+    unused: list[str] = []
     name = type(network).__name__
     expected = (
         f"expected logits, float [N, {classes}, h, w] for an input [N, 3, H, W], or a tuple of them, the main ones "
@@ -53,7 +58,8 @@ def check_network(
     )
     for train in (True, False) if resizing is not None else (False,):
         mode = "training" if train else "eval"
-        returned, size = _probe(network, crop, train)
+        returned, size, without_gradient = _probe(network, crop, train)
+        unused = without_gradient if train else unused
         try:
             outputs = outputs_of(returned)
         except TypeError as error:
@@ -65,6 +71,7 @@ def check_network(
             _check_logits(f"model: {name} returns {head} logits", logits, classes, expected)
             if train and resizing.resized == "labels":
                 _check_grid(f"model: {name} returns {head} logits", tuple(logits.shape[2:]), size)
+    return unused
 
 
 def _check_heads(name: str, heads: int, weights: Sequence[float]) -> None:
@@ -103,14 +110,15 @@ def _check_grid(what: str, own: tuple[int, int], size: tuple[int, int]) -> None:
         )
 
 
-def _probe(network: nn.Module, crop: Sequence[int], train: bool) -> tuple[Any, tuple[int, int]]:
+def _probe(network: nn.Module, crop: Sequence[int], train: bool) -> tuple[Any, tuple[int, int], list[str]]:
     small = tuple(side if side <= LARGEST_PROBE else STEP + side % STEP for side in crop)
     whole = (crop[0], crop[1])
-    with _unchanged(network), torch.no_grad():
+    with _unchanged(network), torch.set_grad_enabled(train):
         network.train(train)
         for size in dict.fromkeys((small, whole)):
             try:
-                return network(torch.randn(2, 3, *size)), size
+                returned = network(torch.randn(2, 3, *size))
+                return returned, size, _without_gradient(network, returned) if train else []
             except Exception as error:  # a network of anybody's says what it does not like in its own way
                 problem = error
         raise InputError(
@@ -118,6 +126,18 @@ def _probe(network: nn.Module, crop: Sequence[int], train: bool) -> tuple[Any, t
             f"{'training' if train else 'eval'} mode: {type(problem).__name__}: {' '.join(str(problem).split())}; "
             "what it returns could not be looked at"
         ) from problem
+
+
+def _without_gradient(network: nn.Module, returned: Any) -> list[str]:
+    try:
+        heads = [logits.sum() for logits in outputs_of(returned) if logits.requires_grad]
+    except TypeError:  # what it returns instead is told by the caller
+        return []
+    if heads:  # none where everything is frozen
+        torch.autograd.backward(heads)
+    names = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    network.zero_grad(set_to_none=True)
+    return names
 
 
 @contextmanager

@@ -63,6 +63,10 @@ class SizeRule:
     step: int
     rest: int = 0
 
+    def at_least(self, side: int) -> int:
+        """The smallest possible side of at least so many pixels."""
+        return max(-(-(side - self.rest) // self.step), 0 if self.rest else 1) * self.step + self.rest
+
     def check(self, side: int, what: str) -> None:
         """Raises OptionError, naming `what` and the nearest sides, unless a side in pixels is possible."""
         if side >= max(self.rest, 1) and (side - self.rest) % self.step == 0:

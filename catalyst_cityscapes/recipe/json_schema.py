@@ -31,7 +31,11 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
 Sources = tuple[tuple[str, str], ...]
 
-AUGMENTATION: Sources = (("catalyst_cityscapes.data.augmentation", ""), ("semseg_ref.transform", ""))
+AUGMENTATION: Sources = (
+    ("catalyst_cityscapes.data.augmentation", ""),
+    ("catalyst_cityscapes.data.augmentation.mmseg", "^[A-Z]"),
+    ("semseg_ref.transform", ""),
+)
 SOURCES: Mapping[str, Sources] = {
     "augmentation": AUGMENTATION,
     "augmentation.steps.*": AUGMENTATION,

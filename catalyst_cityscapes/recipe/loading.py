@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from catalyst_cityscapes.recipe.consistency import check_sizes
+from catalyst_cityscapes.recipe.length import complete_intervals, without_other_unit
 from catalyst_cityscapes.recipe.nodes.targets import check_nodes
 from catalyst_cityscapes.recipe.nodes.user_code import make_importable
 from catalyst_cityscapes.recipe.normalisation import check_stated
@@ -53,7 +54,8 @@ class Layers:
         """All layers overlaid; interpolations are not resolved yet."""
         result: dict[str, Any] = {}
         for source in self.sources:
-            result = overlay(without_renamed_protocol(result, source.content), source.content)
+            below = without_other_unit(without_renamed_protocol(result, source.content), source.content)
+            result = overlay(below, source.content)
         return result
 
     def origin(self, path: Sequence[Any]) -> str:
@@ -257,6 +259,7 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
     _refuse_a_part(layers)
     content = _resolve(layers)
     complete_protocol(content, layers.origin, layers.error)
+    complete_intervals(content)
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
@@ -295,6 +298,10 @@ def load_recipe(configs: Sequence[str | Path], settings: Sequence[str] = (), tru
     return resolve_recipe(load_layers(configs, settings), trusted)
 
 
+def _set_keys(section: dict[str, Any]) -> set[str]:
+    return {key for key, value in section.items() if value is not None}
+
+
 def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
     path = tuple(key for key in detail["loc"] if not str(key).startswith(("function-", "dict[", "tuple[", "nullable[")))
     if detail["type"] == "extra_forbidden":
@@ -304,8 +311,12 @@ def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
             section = annotation if hasattr(annotation, "model_fields") else Recipe
         valid = [info.alias or name for name, info in section.model_fields.items()]
         return layers.error(path, f"unknown key{did_you_mean(str(path[-1]), valid)}")
+    given = detail.get("input")
+    if path == ("experiment",) and isinstance(given, dict) and not {"epochs", "iterations"} & _set_keys(given):
+        path = ("experiment", "epochs")
+        if "epochs" not in given:
+            return layers.error(path, "missing; it has no default")
     if detail["type"] == "missing":
         return layers.error(path, "missing; it has no default")
-    given = detail.get("input")
     shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, type(None))) else ""
     return layers.error(path, f"{detail['msg']}{shown}", of_value=True)

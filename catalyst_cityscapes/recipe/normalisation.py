@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from catalyst_cityscapes.recipe.nodes.allow_list import is_allowed
+from catalyst_cityscapes.recipe.nodes.allow_list import is_allowed, within
+from catalyst_cityscapes.recipe.nodes.kinds import ALBUMENTATIONS, TORCHVISION
 from catalyst_cityscapes.recipe.nodes.targets import OWN_PACKAGES, locate, walk_nodes
 from catalyst_cityscapes.recipe.schema import Node, Recipe
 from semseg_ref.base.errors import InputError
@@ -20,6 +21,9 @@ from semseg_ref.base.image_statistics import MEAN, STD
 
 MEAN_TOLERANCE, STD_TOLERANCE = 0.5, 0.01
 """Grey levels, and a share: two normalisations that are nearer than this are one, to the eye of a network."""
+GREY_LEVELS = 255.0
+BORDER_CONSTANT = 0
+"""OpenCV's, which albumentations' `border_mode` takes."""
 Values = tuple[float, ...]
 Normalisation = tuple[Values, Values | None]
 
@@ -41,10 +45,14 @@ class Stated:
 def stated_normalisations(augmentation: Node) -> list[Stated]:
     """The nodes of an augmentation that normalise, in their order; steps that `order` leaves out do not count.
 
-    They are this project's components with `mean` and `std` in grey levels, and albumentations' `Normalize`.
+    They are this project's components with `mean` and `std` in grey levels, and `Normalize` of albumentations and of
+    torchvision's `transforms.v2`, wherever they are nested. torchvision's has the units of what it gets: shares of 255
+    after the conversion of 8-bit images with `ToDtype(scale=True)`, grey levels otherwise.
     """
-    found = []
+    found, unit = [], None
     for path, node, target in _running(augmentation):
+        if unit is None:
+            unit = _unit_made_by(node, target)
         parameters = _parameters(target)
         values = {name: node.get(name, parameters[name].default) for name in parameters}
         mean, std = values.get("mean"), values.get("std")
@@ -55,6 +63,8 @@ def stated_normalisations(augmentation: Node) -> list[Stated]:
             scale = values["max_pixel_value"]
             if not isinstance(scale, (int, float)):
                 continue
+        elif _is_of_torchvision(target, "Normalize"):
+            scale = unit or 1.0
         elif not (target.__module__.startswith(OWN_PACKAGES) and "std" in values):
             continue
         if _is_three(mean) and (std is None or _is_three(std)):
@@ -71,6 +81,21 @@ def _running(augmentation: Node) -> list[tuple[tuple, Node, Callable]]:
         outer = [(("augmentation", "steps", name), steps[name]) for name in names]
     nodes = [pair for path, value in outer for pair in walk_nodes(value, path)]
     return [(path, node, locate(node["_target_"])[1]) for path, node in nodes]
+
+
+def _is_of_torchvision(target: Callable, *names: str) -> bool:
+    return within(target.__module__, (TORCHVISION,)) and target.__name__ in names
+
+
+def _unit_made_by(node: Node, target: Callable) -> float | None:
+    """Grey levels in one unit of the float image that a step makes of an 8-bit one; None for steps that make none."""
+    if target.__module__ == "semseg_ref.transform" and target.__name__ == "ToTensor":
+        return 1.0
+    if _is_of_torchvision(target, "ToTensor", "ConvertImageDtype"):
+        return GREY_LEVELS
+    if _is_of_torchvision(target, "ToDtype") and "float" in str(node.get("dtype")):
+        return GREY_LEVELS if node.get("scale") else 1.0
+    return None
 
 
 def _parameters(target: Callable) -> Mapping[str, inspect.Parameter]:
@@ -168,16 +193,30 @@ def odd_paddings(recipe: Recipe) -> list[str]:
         return []
     lines = []
     for path, node, target in _running(recipe.augmentation):
-        parameters = _parameters(target)
-        if not target.__module__.startswith(OWN_PACKAGES) or "padding" not in parameters:
-            continue
-        padding = node.get("padding", parameters["padding"].default)
+        if path == stated[0].path:
+            break  # what is padded later is padded with normalised values
+        key, padding = _padding(node, target)
         if _is_three(padding) and not same((tuple(padding), None), (stated[0].mean, None)):
             lines.append(
-                f"{'.'.join(map(str, path))}.padding: {list(padding)} is not the mean that {stated[0].place} subtracts "
+                f"{'.'.join(map(str, path))}.{key}: {list(padding)} is not the mean that {stated[0].place} subtracts "
                 f"({_numbers(stated[0].mean)}): normalised padding is not 0 as in the test, which pads with the mean"
             )
     return lines
+
+
+def _padding(node: Node, target: Callable) -> tuple[str, Any]:
+    """Argument and colour, one value a channel in grey levels, with which a step fills; None where it fills nothing."""
+    values = {name: node.get(name, parameter.default) for name, parameter in _parameters(target).items()}
+    if target.__module__.startswith(OWN_PACKAGES):
+        return "padding", values.get("padding")
+    pads = values.get("pad_if_needed", True) or values.get("padding")
+    constant = values.get("padding_mode", "constant") == "constant"
+    if within(target.__module__, (ALBUMENTATIONS,)):
+        constant = values.get("border_mode") == BORDER_CONSTANT
+    elif not within(target.__module__, (f"{TORCHVISION}._geometry",)):
+        constant = False
+    fill = values.get("fill") if pads and constant else None
+    return "fill", [fill] * 3 if isinstance(fill, (int, float)) else fill
 
 
 def shown(values: Normalisation) -> str:

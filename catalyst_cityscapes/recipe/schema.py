@@ -29,6 +29,11 @@ Node = dict[str, Any]
 
 FREE = Role("setting", affects=NOTHING)
 """Where files are, what is shown, and what is carried out otherwise with the same numbers."""
+LENGTH = Role(
+    "epochs",
+    affects="length",
+    resume="the schedule is stretched or cut from here on, so this is no longer the run of either length",
+)
 LAST_BITS = "the last bits may differ on a GPU"
 
 
@@ -43,21 +48,23 @@ class Experiment(Section):
 
     `seed: null` is an unseeded run, as the official configs are. `weights` names a checkpoint of a whole network to
     start from (fine-tuning); its classifiers stay random where the classes are others. Null: the network's own start.
+    The length is one of `epochs` and `iterations`, which are optimiser steps.
     """
 
     name: Annotated[str, FREE] = Field(pattern=r"^[\w.-]*[\w-][\w.-]*$")
     # A lab sets the seed of each of its runs.
     seed: Annotated[int | None, Role("seed", affects="draws", topics="seed", counted=False)] = Field(default=0, ge=0)
-    epochs: Annotated[
-        PositiveInt,
-        Role(
-            "epochs",
-            affects="length",
-            resume="the schedule is stretched or cut from here on, so this is no longer the run of either length",
-        ),
-    ]
+    epochs: Annotated[PositiveInt | None, LENGTH] = None
+    iterations: Annotated[PositiveInt | None, LENGTH] = None
     logdir: Annotated[str, FREE]
     weights: Annotated[str | None, Role("weights", affects="network", topics="")] = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Experiment":
+        if (self.epochs is None) == (self.iterations is None):
+            given = "neither" if self.epochs is None else f"epochs: {self.epochs} and iterations: {self.iterations}"
+            raise ValueError(f"expected one of epochs and iterations, got {given}; set the other one to null")
+        return self
 
 
 class Data(Section):
@@ -103,6 +110,8 @@ class Sampling(Section):
     reference does. `replay_augmentation` repeats each sample's draws in every epoch (the 2020 Catalyst attempt's
     loaders). `persistent_workers` keeps the loader's processes between epochs; with `across_epochs` they also go on
     with the next epoch's batches while this one ends, instead of all starting on one together.
+    `order: endless` is mmsegmentation's: one permutation after the other without end, so that batches straddle their
+    borders and no image is dropped; for `experiment.iterations`. Under `seed_stream: reference` it is seeded as there.
     """
 
     batch_size: Annotated[PositiveInt, Role("batch", affects="batch")]
@@ -115,6 +124,10 @@ class Sampling(Section):
     replay_augmentation: Annotated[bool, Role("replayed_draws", affects="draws", topics="replay")] = False
     persistent_workers: Annotated[bool, FREE] = False
     across_epochs: Annotated[bool, FREE] = False
+    # An endless order has no epochs, so that a ladder changes the two together.
+    order: Annotated[
+        Literal["epoch", "endless"], Role("order", affects="draws", topics="order", component="epochs")
+    ] = "epoch"
 
     @model_validator(mode="after")
     def _draws_are_positions(self) -> "Sampling":
@@ -178,14 +191,15 @@ class Engine(Section):
 
 
 class Validation(Section):
-    """In-training validation: every so many epochs (0 = off, as in the reference).
+    """In-training validation: every so many epochs, or iterations where the recipe counts those (0 = off, as in the
+    reference; null = each epoch, or every tenth of the iterations).
 
     `protocol: crop` scores the reference's centre crop, `batch_size` images at a time. `protocol: test` scores with the
     recipe's own protocol, image by image, by the same code as `catalyst-dl test`, so that the two cannot disagree.
     `images: N` takes a fixed, evenly spaced part of the list.
     """
 
-    every: int = Field(default=0, ge=0)
+    every: int | None = Field(default=0, ge=0)
     batch_size: PositiveInt = 8
     protocol: Literal["crop", "test"] = "crop"
     images: PositiveInt | None = None
@@ -330,6 +344,14 @@ class Recipe(Section):
     def plain(self) -> dict[str, Any]:
         """The recipe as nested mappings, lists and scalars, as JSON and YAML hold it."""
         return self.model_dump(mode="json", by_alias=True)
+
+    @model_validator(mode="after")
+    def _order_has_a_length(self) -> "Recipe":
+        if self.sampling.order == "endless" and self.experiment.iterations is None:
+            raise ValueError("sampling.order: endless has no epochs; set experiment.iterations")
+        if self.sampling.order == "endless" and self.experiment.seed is None:
+            raise ValueError("sampling.order: endless needs experiment.seed, which all processes share")
+        return self
 
     @model_validator(mode="before")
     @classmethod

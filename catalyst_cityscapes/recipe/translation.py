@@ -130,6 +130,11 @@ def recipe_to_official(recipe: Recipe) -> CfgNode:
     Raises:
         InputError: naming the first key path that the control arm cannot express, and how many there are.
     """
+    if recipe.experiment.iterations is not None:
+        raise InputError(
+            f"--control: the control arm cannot express experiment.iterations: {recipe.experiment.iterations}; it "
+            "counts epochs: --set experiment.epochs=N"
+        )
     cfg = _official_candidate(recipe)
     again = official_to_recipe(cfg, recipe.experiment.name, recipe.experiment.logdir)
     sides = (recipe.plain(), again.plain())

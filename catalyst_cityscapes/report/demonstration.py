@@ -9,6 +9,7 @@ from torch import nn
 
 from catalyst_cityscapes.inference import predict
 from catalyst_cityscapes.inference.geometry import size_at
+from catalyst_cityscapes.models.outputs import SizeRule
 from catalyst_cityscapes.report.drawing import above, class_entries, legend, overlay
 from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.protocol import WHOLE_IMAGE, Protocol, whole
@@ -17,25 +18,27 @@ from semseg_ref.tester import decide
 SMALLEST_WIDTH = 480
 
 
-def one_window(protocol: Protocol, height: int, width: int) -> Protocol:
+def one_window(protocol: Protocol, height: int, width: int, rule: SizeRule | None = None) -> Protocol:
     """`protocol` with one window over the whole picture, one scale and no flip: faster, and another protocol.
 
     Args:
         protocol: its base size and normalisation stay.
         height, width: of the picture, in pixels.
+        rule: sides that the network takes; None takes the next ones of the form 8 k + 1.
     """
     values = {"stride": None, "scales": (1.0,), "flip": False, "mirrored": "window", "name": "one-window"}
-    if protocol.pad_to == "crop":
-        crop = whole(*size_at(protocol, height, width, 1.0)).crop
-        return dataclasses.replace(protocol, crop=crop, **values)
-    return dataclasses.replace(protocol, crop=WHOLE_IMAGE, stride_rate=2 / 3, **values)
+    if rule is None and protocol.pad_to != "crop":
+        return dataclasses.replace(protocol, crop=WHOLE_IMAGE, stride_rate=2 / 3, **values)
+    size = size_at(protocol, height, width, 1.0)
+    crop = whole(*size).crop if rule is None else tuple(map(rule.at_least, size))
+    return dataclasses.replace(protocol, crop=crop, pad_to="crop", **values)
 
 
 class Demonstrator:
     """Predicts pictures under a protocol.
 
     Args:
-        network: in eval mode; see `inference.predict`.
+        network: in eval mode; gives `models.outputs.Outputs`.
         protocol_of: (height, width) of a picture in pixels -> the test's protocol for it, so that a prediction here is
             the test's, bit for bit.
         names, colors: of the K classes; uint8 [K, 3].

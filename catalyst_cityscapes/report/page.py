@@ -60,6 +60,7 @@ def render_report(record: RunRecord, score: ScoreRecord | None) -> str:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "curves": curves(record),
         "last_epoch": last_metrics(record),
+        "unit": record.unit,
         "environment": flatten(record.environment),
         "notes": notes,
         "classes": [],
@@ -122,7 +123,7 @@ def curves(record: RunRecord) -> list[tuple[str, Markup, str]]:
         if any(row.lr_head != row.lr_backbone for row in rows):
             rates.append(binned("heads", steps, [row.lr_head for row in rows]))
         charts.append(("Learning rate", line_chart([Series(s.name, s.x, s.y) for s in rates], "step"), ""))
-    for metric, title in (("mIoU", "mIoU while training"), ("loss", "Loss of the epochs")):
+    for metric, title in (("mIoU", "mIoU while training"), ("loss", f"Loss of the {record.unit}s")):
         series = [
             Series(loader, np.array(epochs, float), np.array(values), markers=len(epochs) <= 40)
             for loader, (epochs, values) in epoch_series(record, metric).items()
@@ -131,7 +132,7 @@ def curves(record: RunRecord) -> list[tuple[str, Markup, str]]:
             "On training crops and on the validation's own view: not the test's numbers." if metric == "mIoU" else ""
         )
         if metric == "mIoU" or len(series) > 1:
-            charts.append((title, line_chart(series, "epoch"), remark))
+            charts.append((title, line_chart(series, record.unit), remark))
     return [entry for entry in charts if entry[1]]
 
 

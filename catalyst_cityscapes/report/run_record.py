@@ -44,6 +44,7 @@ class ScoreFile(BaseModel):
     matrices: str | None = None
     experiment: str | None = None
     epoch: int | None = None
+    iteration: int | None = None
     list: str | None = None
     limit: int | None = None
 
@@ -94,7 +95,8 @@ class RunRecord:
         recipe_text: recipe.yml as it stands.
         recipe: the checked recipe; None where it does not fit this version's schema.
         environment: environment.json; empty where there is none.
-        iterations, metrics: rows of iterations.csv and (epoch, loader, metric, value) of metrics.csv.
+        iterations, metrics: rows of iterations.csv and (epoch or iteration, loader, metric, value) of
+            metrics.csv; see `unit`.
         scores: all score files below result/, the newest first.
         notes: what was missing or damaged, a sentence each.
     """
@@ -108,6 +110,11 @@ class RunRecord:
     metrics: list[tuple[int, str, str, float]] = field(default_factory=list)
     scores: list[ScoreRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        """What the recipe, and with it `metrics`, counts: epoch or iteration."""
+        return "iteration" if self.recipe is not None and self.recipe.experiment.iterations is not None else "epoch"
 
 
 def read_run(folder: Path) -> RunRecord:

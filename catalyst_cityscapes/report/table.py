@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from catalyst_cityscapes.recipe.schema import Expected
+from catalyst_cityscapes.runs.checkpoints import trained_text
 from semseg_ref.base.errors import printable
 
 MEANS = ("mIoU", "mAcc", "allAcc")
@@ -53,7 +54,7 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
     """
     console = console or Console(width=None)
     protocol = score["protocol"]
-    title = plain(f"{score['experiment']}, epoch {score['epoch']}, {score['images']} images")
+    title = plain(f"{score['experiment']}, {trained_text(score)}, {score['images']} images")
     caption = plain(f"protocol {protocol['name'] or ''} {protocol['hash']}")
     table = Table(title=title, caption=caption, show_footer=True)
     table.add_column("class", footer="mean")
@@ -110,7 +111,7 @@ def side_by_side(scores: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str,
     return [
         {
             "run": score.get("experiment") or file,
-            "epoch": score.get("epoch"),
+            "epoch": trained_text(score) if "iteration" in score else score.get("epoch"),
             "protocol": _protocol(score),
             **{key: score[key] for key in NUMBERS},
         }
@@ -157,7 +158,7 @@ def score_html(score: dict[str, Any]) -> str:
         accuracy = "absent" if row["pixels"] == 0 else f"{row['accuracy']:.4f}"
         rows.append([row["name"], f"{row['iou']:.4f}", accuracy, f"{row['pixels']:,}"])
     rows.append(["mean", f"{score['mIoU']:.4f}", f"{score['mAcc']:.4f}", f"allAcc {score['allAcc']:.4f}"])
-    title = f"{score.get('experiment')}, epoch {score.get('epoch')}, {score['images']} images, {_protocol(score)}"
+    title = f"{score.get('experiment')}, {trained_text(score)}, {score['images']} images, {_protocol(score)}"
     return _html(title, ("class", "IoU", "accuracy", "pixels"), rows, 1)
 
 

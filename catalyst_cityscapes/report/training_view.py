@@ -1,5 +1,6 @@
 """What the network sees in training: the augmented samples of an epoch as pictures again, labels on top."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from catalyst_cityscapes.data.training_set import training_set
+from catalyst_cityscapes.recipe.length import length_in_one_process
 from catalyst_cityscapes.recipe.normalisation import stated_normalisations
 from catalyst_cityscapes.recipe.schema import Node, Recipe, Sampling
 from catalyst_cityscapes.report.drawing import Cell, overlay
@@ -49,15 +51,28 @@ def seen_samples(recipe: Recipe, epoch: int, count: int) -> Iterator[SeenSample]
         InputError: see `training_set`; on iterating, unreadable files, or an augmentation whose result is no pair of
             tensors [3, h, w] and [h, w].
     """
-    if not 0 <= epoch < recipe.experiment.epochs:
-        raise OptionError(f"--epoch {epoch}: this recipe trains epochs 0..{recipe.experiment.epochs - 1}")
     dataset, order = training_set(recipe, use_cache=False)
+    epochs = recipe.experiment.epochs or _epochs(recipe, len(dataset))
+    if not 0 <= epoch < epochs:
+        raise OptionError(f"--epoch {epoch}: this recipe trains epochs 0..{epochs - 1}")
     order.set_epoch(epoch)
-    return _samples(dataset, list(islice(order, count)), recipe.sampling)
+    # In an endless order, steps are counted from the beginning and no sample is dropped.
+    first = epoch * len(dataset) if recipe.sampling.order == "endless" else None
+    return _samples(dataset, list(islice(order, count)), recipe.sampling, first)
 
 
-def _samples(dataset: SeededDataset, keys: list[tuple[int, int]], sampling: Sampling) -> Iterator[SeenSample]:
-    trained = len(dataset) - len(dataset) % sampling.batch_size if sampling.drop_last else len(dataset)
+def _epochs(recipe: Recipe, images: int) -> int:
+    """Passes over the data that a training in iterations begins, in one process; permutations of an endless order."""
+    length, batch = length_in_one_process(recipe, images), recipe.sampling.batch_size
+    return math.ceil(length.total_batches * batch / images if length.endless else length.epochs)
+
+
+def _samples(
+    dataset: SeededDataset, keys: list[tuple[int, int]], sampling: Sampling, first: int | None
+) -> Iterator[SeenSample]:
+    trained = len(dataset)
+    if sampling.drop_last and first is None:
+        trained -= len(dataset) % sampling.batch_size
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # as in the training's loaders
     try:
@@ -68,7 +83,7 @@ def _samples(dataset: SeededDataset, keys: list[tuple[int, int]], sampling: Samp
                 raise InputError(
                     f"augmentation: {paths[0]}: expected a tensor [3, h, w] at its end; is to_tensor last?"
                 )
-            step = position // sampling.batch_size if position < trained else None
+            step = ((first or 0) + position) // sampling.batch_size if position < trained else None
             yield SeenSample(position, step, *paths, image.numpy(), np.asarray(label))
     finally:
         cv2.setNumThreads(threads)

@@ -1,23 +1,36 @@
 """The folder `model` of a run: names of checkpoints, which is newer, links, what a crash left behind.
 
 `train_epoch_N.pth` holds N whole epochs, `within_epoch_N_batch_B.pth` the state after B batches of epoch N (counted
-from 1), and `last.pth` is the same file as the newest of the first kind.
+from 1), and `last.pth` is the same file as the newest of the first kind. A run that counts iterations has
+`train_iter_N.pth` where it was to save, and `within_iter_N.pth`, after N iterations too, in between.
 """
 
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from semseg_ref.base.checkpoints.checksum import check_integrity
 from semseg_ref.base.checkpoints.reading import read_checkpoint
 from semseg_ref.base.errors import CheckpointError
 
-EPOCH_FILE = re.compile(r"train_epoch_(\d+)\.pth")
+UNITS = {"epoch": "epoch", "iteration": "iter"}
+"""What file names call that which a recipe counts."""
+WHOLE_FILE = {unit: re.compile(rf"train_{name}_(\d+)\.pth") for unit, name in UNITS.items()}
 WITHIN_FILE = re.compile(r"within_epoch_(\d+)_batch_(\d+)\.pth")
+WITHIN_ITERATION = re.compile(r"within_iter_(\d+)\.pth")
 LAST, BEST = "last.pth", "best.pth"
+Trained = dict[str, int | None]
+"""How long a checkpoint's weights were trained: `epoch`, and `iteration` of a run that counts those."""
 Position = tuple[int, int]
-"""(whole epochs, batches of the next one)."""
+"""(whole epochs, batches of the next one); of iterations (N, 0), and (N - 1, 1) where N ended within a round."""
+
+
+def whole_name(unit: str, done: int | str) -> str:
+    """File name of a checkpoint after so many epochs or iterations."""
+    return f"train_{UNITS[unit]}_{done}.pth"
 
 
 def within_name(position: Position) -> str:
@@ -25,26 +38,44 @@ def within_name(position: Position) -> str:
     return f"within_epoch_{position[0] + 1}_batch_{position[1]}.pth"
 
 
+def within_iteration_name(iterations: int) -> str:
+    """File name of a checkpoint after so many iterations, where the run was not to validate and save yet."""
+    return f"within_iter_{iterations}.pth"
+
+
+def trained_for(content: Mapping[str, Any]) -> Trained:
+    """Of a checkpoint's content."""
+    return {"epoch": content.get("epoch"), **{key: content[key] for key in ("iteration",) if key in content}}
+
+
+def trained_text(content: Mapping[str, Any]) -> str:
+    """The same for people, of a checkpoint or a score: `epoch 200` or `iteration 80000`."""
+    return f"iteration {content['iteration']}" if "iteration" in content else f"epoch {content.get('epoch')}"
+
+
 def position_of(path: Path) -> Position | None:
     """What a checkpoint's name says; None for any other name."""
-    if match := EPOCH_FILE.fullmatch(path.name):
-        return int(match[1]), 0
+    for pattern in WHOLE_FILE.values():
+        if match := pattern.fullmatch(path.name):
+            return int(match[1]), 0
     if match := WITHIN_FILE.fullmatch(path.name):
         return int(match[1]) - 1, int(match[2])
+    if match := WITHIN_ITERATION.fullmatch(path.name):
+        return int(match[1]) - 1, 1
     return None
 
 
-def epoch_files(folder: Path) -> dict[int, Path]:
-    """Complete `train_epoch_N.pth` files of a folder by N, ascending."""
-    found = ((EPOCH_FILE.fullmatch(path.name), path) for path in folder.glob("train_epoch_*.pth"))
+def whole_files(folder: Path, unit: str) -> dict[int, Path]:
+    """Complete `train_epoch_N.pth` or `train_iter_N.pth` files of a folder by N, ascending."""
+    found = ((WHOLE_FILE[unit].fullmatch(path.name), path) for path in folder.glob(whole_name(unit, "*")))
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 def resumable(folder: Path) -> list[Path]:
     """Checkpoints that a run can go on from, the newest first; damaged ones too.
 
-    `last.pth` says where the run is. Epochs beyond it are of a branch that was left, when somebody went on from an
-    older file.
+    `last.pth` says where the run is. Epochs or iterations beyond it are of a branch that was left, when somebody went
+    on from an older file.
     """
     named = [(position, path) for path in folder.glob("*.pth") if (position := position_of(path)) is not None]
     named.sort(reverse=True)
@@ -64,8 +95,8 @@ def _read_position(path: Path) -> Position | None:
         content = read_checkpoint(path)
     except CheckpointError:
         return None
-    epoch = content.get("epoch") if isinstance(content, dict) else None
-    return (epoch, 0) if isinstance(epoch, int) else None
+    done = content.get("iteration", content.get("epoch")) if isinstance(content, dict) else None
+    return (done, 0) if isinstance(done, int) else None
 
 
 def newest_intact(paths: list[Path]) -> tuple[Path | None, list[str]]:
@@ -95,8 +126,8 @@ def link_atomically(target: Path, name: str) -> None:
 
 def remove_within(folder: Path, but: Path | None = None) -> None:
     """Removes checkpoints in the middle of an epoch, all but one; called when a newer checkpoint is complete."""
-    for path in folder.glob("within_epoch_*.pth"):
-        if WITHIN_FILE.fullmatch(path.name) and path != but:
+    for path in folder.glob("within_*.pth"):
+        if position_of(path) is not None and path != but:
             path.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalyst_cityscapes.recipe.places import RECIPE_FILE
+from catalyst_cityscapes.runs.checkpoints import position_of
 from semseg_ref.base.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def chosen_checkpoint(recipe: Recipe, folder: Path) -> Path:
     path = folder / "model" / f"{select}.pth"
     if path.is_file():
         return path
-    files = sorted((folder / "model").glob("train_epoch_*.pth"), key=lambda p: int(p.stem.split("_")[-1]))
+    named = [(position, file) for file in (folder / "model").glob("train_*.pth") if (position := position_of(file))]
+    files = [file for _, file in sorted(named)]
     if select == "last" and files:
         return files[-1]
     raise CheckpointError(f"{path}: no such checkpoint in this run")

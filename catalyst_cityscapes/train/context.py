@@ -4,7 +4,7 @@
     a resumed run takes its position and the callbacks' state
     check_before_run                                     every callback, before anything is written
     on_experiment_start                                  files are opened
-    for epoch in epochs:
+    for epoch in epochs:                                 or rounds of iterations, between two stops
         on_epoch_start
         for loader in train, valid:                      valid only in epochs that validate
             on_loader_start                              sums are emptied
@@ -52,6 +52,7 @@ from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.models.outputs import Outputs, Resized
 from catalyst_cityscapes.models.resizing import Resizing
+from catalyst_cityscapes.recipe.length import Length
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.seed_streams import SeedStreams
 
@@ -132,20 +133,21 @@ class ScheduleRun(Protocol):
 
     optimizer: torch.optim.Optimizer
     num_epochs: int
+    """Epochs, or iterations where the recipe counts those, of the training."""
     epoch_step: int
-    """Epoch, counted from 1; 0 before the first."""
+    """Epoch, counted from 1, or iterations done where this round ends; before the first, those done so far."""
     train_batches: int
-    """Batches of an epoch in this process."""
+    """Batches of an epoch in this process; of an endless order those of the whole training."""
     steps_per_epoch: int
-    """Optimiser steps of an epoch; written by the `StepCallback`."""
+    """Optimiser steps of one pass over the data, also where the recipe counts iterations."""
     total_steps: int
     """Optimiser steps of the whole training."""
     optimizer_steps: int
-    """Steps since the start of the training; written by the `StepCallback`."""
+    """Steps since the start of the training, also of a run before; counted up by the `StepCallback`."""
     optimizer_stepped: bool
     """Whether this batch ended with a step; written by the `StepCallback`."""
     iteration: int
-    """Position in the loader, counted from 0, of this process."""
+    """Position in the loader's part of this round, counted from 0, of this process."""
     loader_key: str
     is_train_loader: bool
 
@@ -204,10 +206,22 @@ class TrainingRun(ScheduleRun, LossRun, MetricRun, Protocol):
     train_loader: DataLoader
     """Also there while an epoch is resumed in its validation, when `loaders` lacks it."""
     loader_batch_len: int
+    length: Length
+    """Steps and batches of the training, in the unit that the recipe counts in."""
+    milestone: int
+    """Epochs or iterations, as the recipe counts, that are done where this round ends: `epoch_step` by its meaning."""
+    first_batch: int
+    """Batches of the training before this round, in each process."""
+    round_batches: int
+    """Batches of this round's training, in each process."""
+    data_epoch: int
+    """Pass over the data, counted from 0, that this training batch begins in."""
+    data_batch: int
+    """Batch of that pass, counted from 0; of an endless order that of the whole training."""
     common_batches: int
     """Batches of this loader that every process has: beyond them there is nobody to agree with."""
     batches_done: int
-    """Batches of the coming epoch that the checkpoint to resume from has behind it."""
+    """Batches of the coming round that the checkpoint to resume from has behind it."""
     epoch_metrics: Mapping[str, Mapping[str, float]]
     skip_batch: bool
     """This batch gives no gradient; written by a monitor before the step, by all processes alike."""

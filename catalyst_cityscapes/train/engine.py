@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from accelerate import InitProcessGroupKwargs
+from accelerate import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState, PartialState
 from catalyst.core.engine import Engine
 from torch import distributed
@@ -95,6 +95,10 @@ class SegmentationEngine(Engine):
                 "on CPUs set engine.device: cpu"
             )
 
+    def allow_unused_parameters(self) -> None:
+        """Lets processes train a network that has parameters without a gradient; DDP would wait for each of them."""
+        self.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+
     def mean_reduce_ddp_metrics(self, metrics: dict[str, Any]) -> dict[str, float]:
         """See `all_reduce_metrics`."""
         return all_reduce_metrics(self, metrics)
@@ -135,7 +139,9 @@ def lost_process(error: BaseException, place: str, timeout_minutes: float) -> Lo
         None for any other error.
     """
     text = " ".join(str(error).split())
-    of_backend = isinstance(error, RuntimeError) and distributed.is_initialized() and ("gloo" in text or "NCCL" in text)
+    # The third is gloo's own, where a broadcast waited too long.
+    is_named = any(words in text for words in ("gloo", "NCCL", "timeout caused pair closure"))
+    of_backend = isinstance(error, RuntimeError) and distributed.is_initialized() and is_named
     if not of_backend and not isinstance(error, (LostProcessError, distributed.DistError)):
         return None
     rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from catalyst_cityscapes.data.loaders import build_loader
 from catalyst_cityscapes.data.training_set import check_data, training_set
+from catalyst_cityscapes.recipe.length import length_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.transfer import collate_narrow
 from catalyst_cityscapes.train.validation import validation_set
@@ -60,12 +61,31 @@ def check_smallest_batch(recipe: Recipe, network: nn.Module, samples: int, world
     )
 
 
-def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[str, DataLoader]", Protocol | None]:
+def _epochs_to_read(recipe: Recipe, samples: int, batch: int, accumulation: int) -> int | None:
+    """Epochs of a loader that reads on into the next one; None for another, also of an endless order, which has none.
+
+    Args:
+        recipe: a checked recipe.
+        samples: of an epoch in each process.
+        batch: images of a step in each process.
+        accumulation: batches of an optimiser step.
+    """
+    sampling = recipe.sampling
+    if not sampling.across_epochs or sampling.order == "endless":
+        return None
+    batches = samples // batch if sampling.drop_last else -(-samples // batch)
+    return math.ceil(length_of(recipe, max(batches, 1), accumulation).epochs)
+
+
+def build_loaders(
+    recipe: Recipe, rank: int, world: int, accumulation: int = 1
+) -> tuple["OrderedDict[str, DataLoader]", Protocol | None]:
     """Training loader, and the validation loader where the recipe validates; totals are split over all processes.
 
     Args:
         recipe: a checked recipe.
         rank, world: this process among all.
+        accumulation: batches of an optimiser step.
 
     Returns:
         Loaders by name, and how validation images are predicted (None: the centre crop).
@@ -84,7 +104,9 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
     if told is not None:
         warn(told)
     collate = collate_narrow if recipe.engine.transfer == "overlapped" else None
-    train, order = training_set(recipe, rank, world)
+    iterations, seed = recipe.experiment.iterations, recipe.experiment.seed
+    endless = sampling.order == "endless"
+    train, order = training_set(recipe, rank, world, count=iterations * accumulation * batch if endless else None)
     loaders = OrderedDict()
     loaders["train"] = build_loader(
         train,
@@ -95,7 +117,9 @@ def build_loaders(recipe: Recipe, rank: int, world: int) -> tuple["OrderedDict[s
         persistent_workers=sampling.persistent_workers,
         outlive_sigterm=True,
         collate=collate,
-        across_epochs=recipe.experiment.epochs if sampling.across_epochs else None,
+        across_epochs=_epochs_to_read(recipe, len(order), batch, accumulation),
+        # mmengine's: the number of processes of a rank times the rank, plus its own, plus the seed.
+        worker_seed=seed + workers * rank if endless and sampling.seed_stream == "reference" else None,
     )
     if len(loaders["train"]) == 0:
         raise OptionError(

@@ -29,11 +29,18 @@ def _versions(runner: TrainingRun) -> dict[str, str]:
 
 
 def training_state(runner: TrainingRun) -> dict[str, Any]:
-    """State at the end of an epoch, of plain types only, without the weights."""
+    """State at the end of a round, of plain types only, without the weights.
+
+    `epoch` are whole epochs; a run that counts iterations also has `iteration`.
+    """
     callbacks = {name: c.state_dict() for name, c in runner.callbacks.items() if hasattr(c, "state_dict")}
     optimizer = getattr(runner.optimizer, "optimizer", runner.optimizer)
+    position = {"epoch": runner.epoch_step}
+    if runner.length.unit == "iteration":
+        batches = runner.length.batches(runner.optimizer_steps)
+        position = {"epoch": batches // runner.length.batches_per_epoch, "iteration": runner.optimizer_steps}
     return {
-        "epoch": runner.epoch_step,
+        **position,
         "optimizer": optimizer.state_dict(),
         "scaler": runner.engine.scaler.state_dict() if runner.engine.scaler is not None else None,
         "callbacks": callbacks,
@@ -54,13 +61,29 @@ def process_state(runner: TrainingRun) -> dict[str, Any]:
     callbacks = {
         name: _on("cpu", c.loader_state()) for name, c in runner.callbacks.items() if hasattr(c, "loader_state")
     }
-    leaves_draws = runner.streams is None or data_streams(runner.recipe) is None
     return {
         "callbacks": callbacks,
         "buffers": {} if runner.engine.is_main_process else _on("cpu", dict(runner.network.named_buffers())),
-        "random": random_state() if leaves_draws else None,
-        "order": list(runner.train_loader.sampler.order) if leaves_draws else None,
+        "random": random_state() if leaves_draws(runner) else None,
+        **order_state(runner),
     }
+
+
+def leaves_draws(runner: TrainingRun) -> bool:
+    """Whether some draws do not follow from their position."""
+    return runner.streams is None or data_streams(runner.recipe) is None
+
+
+def order_state(runner: TrainingRun) -> dict[str, Any]:
+    """This process's order of the present epoch, where it cannot be drawn again."""
+    is_drawn_once = leaves_draws(runner) and not runner.length.endless
+    return {"order": list(runner.train_loader.sampler.order) if is_drawn_once else None}
+
+
+def restore_order(runner: TrainingRun, state: dict[str, Any]) -> None:
+    """Goes on with the order of a round before, which ended within an epoch."""
+    now = random_state()
+    runner.loaders["train"].go_on_with(state["order"], lambda: set_random_state(now))
 
 
 def _on(device: torch.device | str, values: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +109,12 @@ def restore_process_state(runner: TrainingRun, state: dict[str, Any]) -> None:
     # them draws their seed.
     set_random_state(state["random"])
     loader, start = runner.train_loader, runner.iteration + 1
-    loader.sampler.start_at(start * loader.batch_size, state["order"], lambda: set_random_state(state["random"]))
+    order, then = state["order"], lambda: set_random_state(state["random"])
+    if runner.length.unit == "iteration":
+        if (runner.first_batch + start) % runner.train_batches:
+            runner.loaders["train"].go_on_with(order, then)
+    else:
+        loader.sampler.start_at(start * loader.batch_size, order, then)
 
 
 def read_training_state(runner: TrainingRun, path: Path, allowed: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
@@ -99,6 +127,12 @@ def read_training_state(runner: TrainingRun, path: Path, allowed: tuple[str, ...
     check_integrity(path)
     content = read_checkpoint(path)
     check_training_state(content, path, within_epoch=True)
+    unit, other = ("epochs", "iterations") if runner.recipe.experiment.iterations is None else ("iterations", "epochs")
+    if ("iteration" in content) != (unit == "iterations"):
+        raise CheckpointError(
+            f"{path}: was made by a run that counts {other}, and this one counts {unit}; set experiment.{other}, or "
+            "start a new run from its weights with experiment.weights"
+        )
     recipe = runner.recipe.plain()
     notes = check_changes(_complete(content.get("recipe")), recipe, path, allowed)
     notes += _check_processes(content, runner.engine.num_processes, path)

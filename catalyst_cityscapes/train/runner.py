@@ -50,7 +50,11 @@ from catalyst_cityscapes.train.engine import SegmentationEngine, lost_process
 from catalyst_cityscapes.train.input_check import check_training_input
 from catalyst_cityscapes.train.loaders import build_loaders, check_smallest_batch
 from catalyst_cityscapes.train.preemption import Consensus, StopSignals
-from catalyst_cityscapes.train.resume import read_training_state, restore_buffers, restore_process_state, training_state
+from catalyst_cityscapes.train.resume import (
+    read_training_state,
+    training_state,
+)
+from catalyst_cityscapes.train.rounds import RoundRunner
 from catalyst_cityscapes.train.transfer import Copier
 from catalyst_cityscapes.train.validation import predict_batch
 from semseg_ref.base.arithmetic import deterministic_algorithms
@@ -65,7 +69,7 @@ from semseg_ref.optimizer import load_optimizer_state
 from semseg_ref.protocol import WHOLE_IMAGE, Protocol
 
 
-class SegmentationRunner(dl.SupervisedRunner):
+class SegmentationRunner(RoundRunner):
     """Trains a recipe.
 
     The order of a training step, and what callbacks may read and write, is in `train.context`. Batches are
@@ -76,7 +80,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     network before it is wrapped for DDP (Catalyst starts callbacks only afterwards); `check_before_run(runner)`, before
     anything is written; `prepare_checkpoint(runner)`, on all ranks before a checkpoint is written; `state_dict` /
     `load_state_dict`, kept in checkpoints; and `loader_state` / `load_loader_state`, mappings of tensors and plain
-    values, kept for each rank in checkpoints within an epoch.
+    values, kept for each rank in checkpoints within an epoch; `save_every`, an interval at which a round ends.
 
     Args:
         recipe: a checked recipe.
@@ -106,14 +110,11 @@ class SegmentationRunner(dl.SupervisedRunner):
         check_built_roles(self._nodes, recipe.callbacks)
         self._require(ICriterionCallback, "aux_loss", "nothing would compute the loss without an AuxLossWeighting")
         self._require(StepCallback, "gradient_step", "nothing would train without a GradientStep")
-        self.iteration = 0
         self.val_protocol: Protocol | None = None
         """How validation images are predicted; None is the centre crop."""
-        self.optimizer_stepped, self.optimizer_steps, self.steps_per_epoch = False, 0, 0
         self.losses: Losses = {}
         self._alignment_is_known = False
         self.skip_batch = False
-        self.batches_done = 0
         self.signals = StopSignals()
 
     def _require(self, kind: type, name: str, consequence: str) -> None:
@@ -132,24 +133,9 @@ class SegmentationRunner(dl.SupervisedRunner):
         return self._catalyst_seed
 
     @property
-    def num_epochs(self) -> int:
-        """Epochs of the experiment."""
-        return self.recipe.experiment.epochs
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole training."""
-        return self.num_epochs * self.steps_per_epoch
-
-    @property
     def network(self) -> nn.Module:
         """The bare network, without DDP."""
         return self.engine.unwrap_model(self.model)
-
-    @property
-    def train_batches(self) -> int:
-        """Steps per epoch."""
-        return len(self.train_loader)
 
     def get_engine(self) -> SegmentationEngine:
         """Engine of the recipe's `engine` section."""
@@ -168,7 +154,10 @@ class SegmentationRunner(dl.SupervisedRunner):
         """Training loader, and the validation loader where the recipe validates."""
         for note in check_training_input(self.recipe):
             warn(note)
-        loaders, self.val_protocol = build_loaders(self.recipe, self.engine.process_index, self.engine.num_processes)
+        engine = self.engine
+        loaders, self.val_protocol = build_loaders(
+            self.recipe, engine.process_index, engine.num_processes, self.accumulation
+        )
         return loaders
 
     def get_model(self) -> nn.Module:
@@ -203,7 +192,14 @@ class SegmentationRunner(dl.SupervisedRunner):
         check_sides(model, data.crop, "data.crop")
         if self.val_protocol is not None and self.val_protocol.crop != WHOLE_IMAGE:
             check_sides(model, self.val_protocol.crop, "protocol.crop")
-        check_network(model, data.classes, data.crop, None if loss is None else loss.weights, self.resizing)
+        weights = None if loss is None else loss.weights
+        unused = check_network(model, data.classes, data.crop, weights, self.resizing)
+        if unused:
+            warn(
+                f"model: {len(unused)} parameter tensors of {type(model).__name__} got no gradient in a trial step "
+                f"(first: {unused[0]}); what the outputs do not depend on does not train"
+            )
+            self.engine.allow_unused_parameters()
 
     def get_criterion(self) -> nn.Module:
         """The recipe's loss of one head, on the device."""
@@ -242,6 +238,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self._copy = Copier(self.engine.device, self.recipe.engine.transfer)
         # `loaders` lacks it while an epoch is resumed in its validation.
         self.train_loader = self.loaders["train"]
+        self.start_counting()
 
     def on_experiment_start(self, runner: dl.IRunner) -> None:
         """Sets everything up, then takes the position and the callbacks' state from the checkpoint."""
@@ -256,7 +253,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         self.consensus = Consensus(self.engine.num_processes, timedelta(minutes=self.recipe.engine.timeout_minutes))
         self.checkpoint_bytes = checkpoint_bytes(self.network, self.optimizer)
         if self._checkpoint is not None:
-            self._restore_position(self._checkpoint)
+            self._restore_state(self._checkpoint)
             self._checkpoint = None  # weights and momenta are not needed twice
         for callback in self._with("check_before_run"):
             callback.check_before_run(self)
@@ -271,14 +268,8 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _with(self, method: str) -> list[Callback]:
         return [callback for callback in self.callbacks.values() if hasattr(callback, method)]
 
-    def _restore_position(self, checkpoint: dict[str, Any]) -> None:
-        self.epoch_step, self.batches_done = checkpoint["epoch"], checkpoint.get("batches", 0)
-        self.engine.require_same(self.epoch_step, self.batches_done, what=f"--resume {self.resume}")
-        if self.batches_done:
-            self._trained = checkpoint.get("train_metrics")
-            # A number of processes that changed is refused, so each of them has its part.
-            self._part = checkpoint["processes"][self.engine.process_index]
-            restore_buffers(self, self._part["buffers"])
+    def _restore_state(self, checkpoint: dict[str, Any]) -> None:
+        self.restore_position(checkpoint)
         if self.engine.scaler is not None and checkpoint.get("scaler"):
             self.engine.scaler.load_state_dict(checkpoint["scaler"])
         for name, state in checkpoint.get("callbacks", {}).items():
@@ -294,14 +285,6 @@ class SegmentationRunner(dl.SupervisedRunner):
         for callback in self._with("prepare_checkpoint"):
             callback.prepare_checkpoint(self)
 
-    def on_epoch_start(self, runner: dl.IRunner) -> None:
-        """Sets the epoch of the training order, counted from 0, and where in it a resumed run goes on."""
-        super().on_epoch_start(runner)
-        sampler = self.train_loader.sampler
-        sampler.set_epoch(self.epoch_step - 1)
-        if self.batches_done:
-            sampler.start_at(self.batches_done * self.train_loader.batch_size)
-
     def on_loader_start(self, runner: dl.IRunner) -> None:
         """Starts counting steps; the training order's epoch was set by `on_epoch_start`.
 
@@ -310,7 +293,7 @@ class SegmentationRunner(dl.SupervisedRunner):
         super().on_loader_start(runner)
         self.iteration = self.batches_done - 1 if self.is_train_loader else -1
         shared = len(self.loader.dataset) // self.engine.num_processes
-        self.common_batches = self.train_batches if self.is_train_loader else -(-shared // self.loader.batch_size)
+        self.common_batches = self.round_batches if self.is_train_loader else -(-shared // self.loader.batch_size)
         if self.val_protocol is not None and not self.is_train_loader:
             self.engine.broadcast(*self.network.buffers())
 
@@ -323,8 +306,11 @@ class SegmentationRunner(dl.SupervisedRunner):
             image = self._copy(image, FORMATS[self.recipe.engine.memory_format])
         self.batch = [image, self._copy(target).long()]
         super().on_batch_start(runner)
-        if self.is_train_loader and self.streams is not None:
-            self.streams.seed_dropout(self.epoch_step - 1, self.iteration, self.engine.process_index)
+        if not self.is_train_loader:
+            return
+        self.count_batch()
+        if self.streams is not None:
+            self.streams.seed_dropout(self.data_epoch, self.data_batch, self.engine.process_index)
 
     def handle_batch(self, batch: dict[str, Any]) -> None:
         """Forward; main logits and labels come to one size as the loss asks for it, in eval as the test does it."""
@@ -381,26 +367,7 @@ class SegmentationRunner(dl.SupervisedRunner):
     def _place(self) -> str:
         if getattr(self, "epoch_step", 0) == 0 or getattr(self, "loader_key", None) is None:
             return "before the first step"
-        return f"epoch {self.epoch_step}, {self.loader_key} step {self.iteration + 1} of {len(self.loader)}"
-
-    def _run_loader(self) -> None:
-        if self.is_train_loader and self.batches_done:
-            restore_process_state(self, self._part)
-            self.batches_done = 0
-        super()._run_loader()
-
-    def _run_epoch(self) -> None:
-        every, loaders = self.recipe.validation.every, self.loaders
-        trained = self._trained if self.batches_done else None
-        chosen = dict(loaders)
-        if every and self.epoch_step % every and self.epoch_step != self.num_epochs:
-            del chosen["valid"]
-        if trained is not None:
-            self.epoch_metrics["train"] = dict(trained)
-            self.batches_done = 0
-            del chosen["train"]
-        self.loaders = OrderedDict(chosen)
-        try:
-            super()._run_epoch()
-        finally:
-            self.loaders = loaders
+        place = f"epoch {self.epoch_step}"
+        if self.length.unit == "iteration":
+            place = f"the round up to iteration {self.milestone}"
+        return f"{place}, {self.loader_key} step {self.iteration + 1} of {len(self.loader)}"

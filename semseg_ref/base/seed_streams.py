@@ -34,16 +34,27 @@ class SeedStreams:
 
     def seed(self, stream: str, *position: int) -> int:
         """64-bit seed of `stream` at `position`, e.g. `seed("augmentation", epoch, index)`."""
+        return self._words(1, stream, *position)[0]
+
+    def _words(self, count: int, stream: str, *position: int) -> list[int]:
         sequence = np.random.SeedSequence(self.root, spawn_key=(STREAMS.index(stream), *position))
-        return int(sequence.generate_state(1, np.uint64)[0])
+        return sequence.generate_state(count, np.uint64).tolist()
 
     def seed_init(self) -> None:
         """Seeds the weights' initialisation: the same on every rank."""
         torch.manual_seed(self.seed("init"))
 
     def seed_augmentation(self, epoch: int, index: int) -> None:
-        """Seeds python's `random`, from which all transforms draw, for one sample of one epoch."""
-        random.seed(self.seed("augmentation", epoch, index))
+        """Seeds the generators from which transforms draw, for one sample of one epoch.
+
+        They are python's `random` (the reference's transforms), numpy's legacy global one (mmsegmentation's) and
+        torch's on the CPU (torchvision's); CUDA's are left alone. Each has a seed of its own: python and numpy run the
+        same algorithm, so that one seed would give both the same numbers.
+        """
+        python, for_numpy, for_torch = self._words(3, "augmentation", epoch, index)
+        random.seed(python)
+        np.random.seed([for_numpy & 0xFFFFFFFF, for_numpy >> 32])
+        torch.default_generator.manual_seed(for_torch)
 
     def seed_dropout(self, epoch: int, iteration: int, rank: int) -> None:
         """Seeds torch's generators for one training step of one rank (epoch and iteration count from 0)."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from catalyst_cityscapes.callbacks import Checkpoint
 from catalyst_cityscapes.models.reference import PSPNetLogits
+from catalyst_cityscapes.recipe.length import Length
 from catalyst_cityscapes.train.preemption import Consensus, StopSignals
 from semseg_ref.base.checkpoints.state_dict import load_weights, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError, OptionError
@@ -25,9 +26,10 @@ NAN, INF = math.nan, math.inf
 def runner_at(epoch: int, epochs: int, folder: Path, network: nn.Module, metrics: dict) -> SimpleNamespace:
     """What the callback asks of a runner at the end of an epoch."""
     return SimpleNamespace(
-        epoch_step=epoch, num_epochs=epochs, epoch_metrics=metrics, logdir=folder, network=network, checkpoint_bytes=0,
-        engine=SimpleNamespace(is_main_process=True), state_dict=lambda: {"epoch": epoch}, signals=StopSignals(),
-        prepare_checkpoint=lambda: None, consensus=Consensus(1, timedelta(minutes=1)),
+        milestone=epoch, length=Length("epoch", epochs, 1), epoch_metrics=metrics, logdir=folder,
+        network=network, checkpoint_bytes=0, engine=SimpleNamespace(is_main_process=True),
+        state_dict=lambda: {"epoch": epoch}, signals=StopSignals(), prepare_checkpoint=lambda: None,
+        consensus=Consensus(1, timedelta(minutes=1)),
     )  # fmt: skip
 
 

@@ -127,6 +127,8 @@ def test_networks_say_what_sides_they_take():
     check_sides(fpn, (64, 128), "data.crop")
     with pytest.raises(OptionError, match=r"^data\.crop: 65 is not possible: .*multiple of 32; nearest: 64, 96$"):
         check_sides(fpn, (64, 65), "data.crop")
+    assert [SizeRule(32).at_least(side) for side in (1, 32, 33)] == [32, 32, 64]
+    assert [SizeRule(8, rest=1).at_least(side) for side in (1, 9, 10)] == [1, 9, 17]
     own = nn.Identity()
     own.size_rule = 16
     with pytest.raises(OptionError, match=r"protocol\.crop: 8 is not possible: .*multiple of 16; nearest: 16$"):

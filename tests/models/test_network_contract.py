@@ -121,6 +121,15 @@ def test_a_test_only_asks_for_the_main_logits_in_eval_mode():
         check(Returns(pair, classes=2), training=False)
 
 
+def test_parameters_without_a_gradient_are_named():
+    network = Returns(pair)
+    network.spare = nn.Linear(2, 2)
+    assert check_network(network, 3, (33, 33), (0.4,), Resizing()) == ["spare.weight", "spare.bias"]
+    assert check_network(network, 3, (33, 33), (0.4,)) == []
+    assert check_network(Returns(pair), 3, (33, 33), (0.4,), Resizing()) == []
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
 def test_nothing_is_changed_by_looking():
     network = Returns(pair).eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -15,6 +15,7 @@ from catalyst_cityscapes.models.reference import PSANetLogits, PSPNetLogits
 from catalyst_cityscapes.optim.decoupled_sgd import DecoupledSGD
 from catalyst_cityscapes.optim.momenta import start_momenta
 from catalyst_cityscapes.optim.param_groups import no_bias_decay_groups, reference_groups
+from catalyst_cityscapes.recipe.length import Length
 from semseg_ref.base.errors import OptionError
 from semseg_ref.optimizer import load_optimizer_state, parameter_groups, set_learning_rate, sgd
 from semseg_ref.schedule import poly_learning_rate
@@ -275,11 +276,12 @@ def train_in_groups(image: Tensor, target: Tensor, batch: int, step: GradientSte
     for i in range(runner.train_batches):
         part = slice(i * batch, (i + 1) * batch)
         _, main, aux = model(image[part], target[part])
-        runner.iteration, runner.batch_metrics = i, {"loss": main + 0.4 * aux}
+        runner.data_batch, runner.batch_metrics = i, {"loss": main + 0.4 * aux}
         step.on_batch_end(runner)
         assert not runner.batch_metrics["loss"].requires_grad
     assert runner.optimizer_stepped
-    assert runner.optimizer_steps == runner.steps_per_epoch == len(gradients)
+    length = Length("epoch", 1, runner.train_batches, step.accumulation_steps)
+    assert runner.optimizer_steps == length.steps_per_epoch == len(gradients)
     return gradients
 
 

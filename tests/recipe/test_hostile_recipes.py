@@ -195,6 +195,8 @@ def test_every_part_of_the_allowed_packages_that_runs_code_is_refused_or_was_rev
         root = Path(spec.origin).parent
         for path in root.rglob("*.py"):
             module = ".".join([package, *path.relative_to(root).with_suffix("").parts]).removesuffix(".__init__")
+            if package == "transformers" and not is_allowed(module):
+                continue  # thousands of files, of which no name is allowed
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if not isinstance(node, ast.FunctionDef | ast.ClassDef):
                     continue

@@ -14,7 +14,7 @@ from support.component_settings import NO_RECIPES
 from support.golden.inputs import load_golden
 
 SHIPPED = shipped_configs()
-WHOLE = [name for name in SHIPPED if Path(name).parent.name not in NO_RECIPES]
+WHOLE = [name for name in SHIPPED if Path(name).parts[0] not in NO_RECIPES]
 SWAPS = [name for name in SHIPPED if name.startswith("swap/")]
 OFFICIAL = {name: {key: value for key, value, _ in rows} for name, rows in load_golden("config.json")["files"].items()}
 

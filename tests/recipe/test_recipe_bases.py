@@ -17,7 +17,7 @@ from support.command_line import catalyst_dl
 from support.component_settings import NO_RECIPES
 from support.places import PROJECT
 
-RECIPES = [name for name in shipped_configs() if Path(name).parent.name not in NO_RECIPES]
+RECIPES = [name for name in shipped_configs() if Path(name).parts[0] not in NO_RECIPES]
 DATASETS, MODELS, SCHEDULES = (
     sorted(path.stem for path in (PARTS / folder).glob("*.yml")) for folder in ("datasets", "models", "schedules")
 )
@@ -244,8 +244,9 @@ def test_every_model_data_set_and_schedule_compose(dataset, model, schedule, wri
     assert recipe.protocol.name == "semseg-ss"
     assert recipe.criterion["ignore_index"] == recipe.data.ignore_index
     assert recipe.model.items() >= {k: v for k, v in one["model"].items() if "${data.classes}" not in str(v)}.items()
-    assert (recipe.experiment.epochs, recipe.sampling.batch_size) == (
-        rates["experiment"]["epochs"],
+    assert (recipe.experiment.epochs, recipe.experiment.iterations, recipe.sampling.batch_size) == (
+        rates["experiment"].get("epochs"),
+        rates["experiment"].get("iterations"),
         rates["sampling"]["batch_size"],
     )
     assert recipe.callbacks["poly_lr"]["base_lr"] == recipe.optimizer["lr"]

@@ -155,7 +155,7 @@ SILENT = {
     "engine.activation_checkpointing", "engine.transfer", "expected",
 }  # fmt: skip
 TOLD = {
-    "experiment.epochs", "data.root", "data.val_list", "engine.device", "engine.deterministic",
+    "experiment.epochs", "experiment.iterations", "data.root", "data.val_list", "engine.device", "engine.deterministic",
     "engine.cudnn_benchmark",
 }  # fmt: skip
 CONTROL = {

@@ -17,7 +17,7 @@ from support.component_settings import NO_RECIPES, SWAPS_AND_THE_CONTROL_ARM
 from support.places import PROJECT
 
 OFFICIAL = PROJECT / "tool" / "official"
-RECIPES = [name for name in shipped_configs() if Path(name).parent.name not in NO_RECIPES]
+RECIPES = [name for name in shipped_configs() if Path(name).parts[0] not in NO_RECIPES]
 CONFIG_FILES = sorted(str(p.relative_to(OFFICIAL)) for p in OFFICIAL.rglob("*.yaml"))
 NETWORKS_OF_OUR_OWN = {"toy/pspnet18.yml": "model._target_"}
 """Shipped recipes that the official format has no words for, and the key that the refusal names."""

@@ -59,7 +59,9 @@ def clip(root, pairs):
 
 @pytest.fixture
 def demo(root, recipe, monkeypatch):
-    monkeypatch.setattr("catalyst_cityscapes.evaluation.score_run.build_for_test", lambda *_: (tiny_network(), 3))
+    monkeypatch.setattr(
+        "catalyst_cityscapes.evaluation.score_run.build_for_test", lambda *_: (tiny_network(), {"epoch": 3})
+    )
 
     def run(*words):
         return dl("demo", "--run", root / "run", *words)

@@ -20,7 +20,7 @@ from support.runs.toy import SMALL, toy_recipe, train_catalyst
 PACKAGE = Path(catalyst_cityscapes.__file__).parent
 CONTRACTS = {contract.__name__: contract for contract in (ScheduleRun, LossRun, MetricRun, TrainingRun)}
 MODULES = sorted(path for folder in ("callbacks", "train") for path in (PACKAGE / folder).glob("*.py"))
-WRITTEN = {"losses", "need_early_stop", "optimizer_stepped", "optimizer_steps", "skip_batch", "steps_per_epoch"}
+WRITTEN = {"losses", "need_early_stop", "optimizer_stepped", "optimizer_steps", "skip_batch"}
 
 
 def declared(contract: type) -> set[str]:

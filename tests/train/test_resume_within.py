@@ -21,6 +21,7 @@ from support.runs.crashes import (
     assert_one_line,
     crash_at_call,
     crash_at_replace,
+    signal_after,
     snapshot,
     train,
 )
@@ -32,19 +33,6 @@ from support.runs.toy import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread_module")
-
-
-def signal_after(patch: pytest.MonkeyPatch, owner: type, number: int, which: int = signal.SIGTERM) -> None:
-    """Sends this process a signal at the end of the `number`-th call (from 1) of a callback's `on_batch_end`."""
-    original, calls = owner.on_batch_end, []
-
-    def signalling(self: object, runner: object) -> None:
-        original(self, runner)
-        calls.append(1)
-        if len(calls) == number:
-            os.kill(os.getpid(), which)
-
-    patch.setattr(owner, "on_batch_end", signalling)
 
 
 @pytest.fixture(scope="module")

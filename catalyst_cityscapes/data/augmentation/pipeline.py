@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from catalyst_cityscapes.data.augmentation.adapters import adapted
 from semseg_ref.base.errors import InputError, did_you_mean
 from semseg_ref.transform import Transform
 
@@ -11,9 +12,10 @@ from semseg_ref.transform import Transform
 class Pipeline:
     """Applies named steps in a stated order to an image and its label.
 
-    All randomness is that of the steps, which draw from python's global `random` only: a loader that seeds it for each
-    sample fixes the result, whatever the worker. With the official steps the result is bitwise that of
-    `semseg_ref.transform.train_transform`.
+    Steps may be of several families, mixed freely: `semseg_ref.transform`, `mmseg`, torchvision's `transforms.v2` and
+    albumentations (`adapters`). All randomness is that of the steps, which draw from python's, numpy's or torch's
+    global generator: a loader that seeds those for each sample fixes the result, whatever the worker. With the official
+    steps the result is bitwise that of `semseg_ref.transform.train_transform`.
 
     Args:
         order: names of the steps, first to last.
@@ -45,7 +47,7 @@ class Pipeline:
                     f"augmentation.steps.{name}: expected a node with `_target_`, or null to leave the step out; "
                     f"found {step!r}"
                 )
-        self.steps: dict[str, Transform] = {name: step for name in order if (step := steps[name]) is not None}
+        self.steps: dict[str, Transform] = {name: adapted(step) for name in order if (step := steps[name]) is not None}
 
     def __call__(self, image: Any, label: Any) -> tuple[Any, Any]:
         """Augment one sample.

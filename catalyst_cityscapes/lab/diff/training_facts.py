@@ -10,6 +10,7 @@ from catalyst_cityscapes.lab.diff.fact import Collector, curve_detail, curve_tex
 from catalyst_cityscapes.lab.diff.subject import Subject
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, HEADS, KINDS, PARTS, Group, Optimisation
 from catalyst_cityscapes.recipe.nodes.targets import build
+from catalyst_cityscapes.recipe.schema import Sampling
 
 DECAY_WITHOUT_EFFECT = 0.01
 """Weight decay that shrinks a weight by 1 % over the whole training."""
@@ -110,12 +111,14 @@ def _exposure(found: Collector, subject: Subject) -> None:
     shown = f"{group}{synchronised}" if group else "no batch norm"
     found.add("images in a batch norm group", "sync_bn batch network", group, amount(), shown)
     share = exposure.dropped / exposure.images
-    found.add("images dropped in an epoch", "batch train_data", share, linear, written(exposure.dropped))
-    found.read("order of the images", "order", recipe.sampling.shuffle, choice, _order(recipe.sampling.shuffle))
+    found.add("images dropped in an epoch", "batch train_data order", share, linear, written(exposure.dropped))
+    order = _order(recipe.sampling)
+    found.read("order of the images", "order", order, choice, order)
 
 
-def _order(shuffled: bool) -> str:
-    return "shuffled" if shuffled else "the list's"
+def _order(sampling: Sampling) -> str:
+    shown = "shuffled" if sampling.shuffle else "the list's"
+    return shown if sampling.order == "epoch" else f"{shown}, endless"
 
 
 def built_callbacks(subject: Subject) -> list[object]:

@@ -38,6 +38,7 @@ from catalyst_cityscapes.lab.ladder.normal_form import (
     unflatten,
 )
 from catalyst_cityscapes.recipe.key_roles import callback_role, section_role
+from catalyst_cityscapes.recipe.length import ITERATIONS, is_interval
 from catalyst_cityscapes.recipe.loading import Layers, Source, resolve_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 
@@ -114,7 +115,12 @@ class Differences:
         if any(path[0] == "protocol" and self.start.get(path) != value for path, value in values.items()):
             kept.pop(("protocol", "name"), None)  # a name that means other values than these
         where = f"with {', '.join(names) or 'no component'}"
-        return resolve_recipe(Layers([Source(where, unflatten({**kept, **values}))]), self.trusted)
+        whole = {**kept, **values}
+        if (values.get(ITERATIONS) is None) != (self.start.get(ITERATIONS) is None):
+            first = {**self.neutral, **self.start}  # its intervals count the other unit
+            others = [path for path, value in whole.items() if is_interval(path) and value and value == first.get(path)]
+            whole |= dict.fromkeys(others)
+        return resolve_recipe(Layers([Source(where, unflatten(whole))]), self.trusted)
 
 
 def differences_of(first: Recipe, second: Recipe, trusted: Sequence[str] = ()) -> Differences:

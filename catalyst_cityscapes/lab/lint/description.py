@@ -16,7 +16,7 @@ def describe(facts: Facts) -> Iterator[tuple[str, str]]:
         yield (
             "batches",
             f"{exposure.batch} images a step in {exposure.processes} processes, batch norm over {exposure.bn_group}; "
-            f"{exposure.steps:,} steps in {exposure.epochs} epochs, {exposure.seen:,} images seen",
+            f"{exposure.steps:,} steps in {exposure.epochs:.4g} epochs, {exposure.seen:,} images seen",
         )
     for part in PARTS if optimisation is not None else ():
         rates = optimisation.lr(part)

@@ -8,7 +8,6 @@ augmentation is made of.
 """
 
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -84,15 +83,6 @@ class Colours:
         return tuple(int(i) for i in np.abs(self.matrix).argmax(axis=1))
 
 
-def _seed(streams: SeedStreams, epoch: int, index: int) -> None:
-    # Whatever library draws: all generators that a transform may use start from the sample's own seed.
-    streams.seed_augmentation(epoch, index)
-    number = random.getrandbits(32)
-    streams.seed_augmentation(epoch, index)
-    np.random.seed(number)
-    torch.default_generator.manual_seed(number)
-
-
 def run_once(
     augmentation: Augmentation, image: np.ndarray, label: np.ndarray, streams: SeedStreams, epoch: int, index: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +99,8 @@ def run_once(
     Raises:
         DataError: the output has other ranks or the two differ in size.
     """
-    _seed(streams, epoch, index)
     with torch.random.fork_rng(devices=[]):
+        streams.seed_augmentation(epoch, index)
         out, target = augmentation(image.copy(), label.copy())
     out, target = np.asarray(out, np.float64), np.asarray(target)
     if out.ndim != 3 or target.ndim != 2 or out.shape[0] != 3 or out.shape[1:] != target.shape:

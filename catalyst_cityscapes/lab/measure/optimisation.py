@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from catalyst_cityscapes.models.parts import head_names
 from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.recipe.key_roles import callback_role
+from catalyst_cityscapes.recipe.length import Length, length_of
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.context import Place, ScheduleRun, StepCallback
@@ -109,17 +110,13 @@ class StepsAlone(ScheduleRun):
     num_epochs: int
     train_batches: int
     steps_per_epoch: int
+    total_steps: int
     epoch_step: int = 0
     optimizer_steps: int = 0
     optimizer_stepped: bool = True
     is_train_loader: bool = True
     iteration: int = -1
     loader_key: str = "train"
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole training."""
-        return self.num_epochs * self.steps_per_epoch
 
 
 def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: int) -> Optimisation:
@@ -140,8 +137,8 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
     optimizer = build(node, "optimizer", params=groups)
     probe, other_probe = (build(node, "optimizer", params=_scalar_groups(real, described)[0]) for _ in range(2))
     schedules = _schedules(recipe)
-    steps_per_epoch = -(-batches_per_epoch // accumulation_steps(recipe))
-    rates, momenta = _run(optimizer, schedules, recipe.experiment.epochs, steps_per_epoch, batches_per_epoch)
+    length = length_of(recipe, batches_per_epoch, accumulation_steps(recipe))
+    rates, momenta = _run(optimizer, schedules, length)
     responses, shares = _responses(probe, momenta.max(axis=0)), _decay_takes_a_share(other_probe)
     decay: dict[tuple[str, str], list[float]] = {}
     travel: dict[tuple[str, str], list[float]] = {}
@@ -174,7 +171,7 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
     return Optimisation(
         type(optimizer).__name__,
         len(rates),
-        steps_per_epoch,
+        length.steps_per_epoch,
         tuple(summaries),
         {key: float(np.mean(values)) + 0.0 for key, values in decay.items() if key not in rescaled},
         {key: float(np.mean(values)) for key, values in travel.items()},
@@ -240,11 +237,11 @@ def _schedules(recipe: Recipe) -> list[tuple[str, Callback]]:
 def _run(
     optimizer: torch.optim.Optimizer,
     schedules: list[tuple[str, Callback]],
-    epochs: int,
-    steps_per_epoch: int,
-    batches_per_epoch: int,
+    length: Length,
 ) -> tuple[np.ndarray, np.ndarray]:
-    runner = StepsAlone(optimizer, epochs, batches_per_epoch, steps_per_epoch)
+    # Passes over the data stand for the rounds of a training in iterations, whose schedules may not depend on them.
+    epochs = math.ceil(length.epochs)
+    runner = StepsAlone(optimizer, epochs, length.batches_per_epoch, length.steps_per_epoch, length.total_steps)
 
     def tell(event: str) -> None:
         for name, callback in schedules:
@@ -256,14 +253,14 @@ def _run(
                 ) from error
 
     groups = optimizer.param_groups
-    rates, momenta = (np.empty((epochs * steps_per_epoch, len(groups))) for _ in range(2))
+    rates, momenta = (np.empty((length.total_steps, len(groups))) for _ in range(2))
     tell("on_experiment_start")
-    for epoch in range(epochs):
+    for epoch, first in enumerate(range(0, length.total_steps, length.steps_per_epoch)):
         runner.epoch_step = epoch + 1
         runner.iteration = -1
         tell("on_epoch_start")
         tell("on_loader_start")
-        for _ in range(steps_per_epoch):
+        for _ in range(first, min(first + length.steps_per_epoch, length.total_steps)):
             runner.iteration += 1
             tell("on_batch_start")
             step = runner.optimizer_steps

@@ -16,6 +16,7 @@ from catalyst_cityscapes.lab.measure.geometry import Augmentation, Colours, Draw
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
 from catalyst_cityscapes.models.from_recipe import recipe_network
+from catalyst_cityscapes.recipe.length import length_of
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.protocols import protocol_of, protocol_value
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -34,8 +35,8 @@ class Exposure:
         image_size: (height, width) of the first.
         batch: images a step over all processes, gradient accumulation included.
         batch_per_process: images in one forward pass.
-        batches_per_epoch: forward passes of one process.
-        epochs: of the training.
+        batches_per_epoch: forward passes of one process in one pass over the data.
+        epochs: passes over the data of the training; a fraction where it counts iterations.
         steps: optimiser steps.
         seen: images over the whole training, counted with repetition.
         dropped: images a process leaves out at the end of each epoch, over all processes.
@@ -49,7 +50,7 @@ class Exposure:
     batch: int
     batch_per_process: int
     batches_per_epoch: int
-    epochs: int
+    epochs: float
     steps: int
     seen: int
     dropped: int
@@ -197,22 +198,28 @@ def measure_exposure(recipe: Recipe, processes: int, images: int, image_size: tu
         )
     share = math.ceil(images / processes)
     batches = share // per_process if sampling.drop_last else math.ceil(share / per_process)
+    if sampling.order == "endless":
+        batches = max(images // processes // per_process, 1)
     if not batches:
         raise OptionError(f"sampling.batch_size: {sampling.batch_size} leaves no full batch of {images} images")
     accumulation = accumulation_steps(recipe)
     used = batches * per_process if sampling.drop_last else share
     built = (build(node, f"callbacks.{name}") for name, node in recipe.callbacks.items() if node is not None)
     synchronised = processes > 1 and any(isinstance(callback, SyncBNConversion) for callback in built)
-    epochs = recipe.experiment.epochs
+    length = length_of(recipe, batches, accumulation)
+    whole, rest = divmod(length.total_batches, batches)
+    seen = whole * used + rest * per_process
+    if length.endless:
+        seen, used = length.total_batches * per_process, share
     return Exposure(
         images=images,
         image_size=image_size,
         batch=per_process * processes * accumulation,
         batch_per_process=per_process,
         batches_per_epoch=batches,
-        epochs=epochs,
-        steps=epochs * math.ceil(batches / accumulation),
-        seen=epochs * used * processes,
+        epochs=seen * processes / images if length.endless else length.epochs,
+        steps=length.total_steps,
+        seen=seen * processes,
         dropped=(share - used) * processes,
         bn_group=per_process * (processes if synchronised else 1),
         synchronised=synchronised,

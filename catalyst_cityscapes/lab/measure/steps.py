@@ -76,7 +76,7 @@ def measure_steps(augmentation: Any, classes: int, ignore_index: int, draws: int
     """
     streams, measured = SeedStreams(0), []
     for name, step in named_steps(augmentation).items():
-        kind = type(step).__name__
+        kind = type(getattr(step, "transform", step)).__name__  # what an adapter calls
         if not _takes_arrays(step):
             measured.append(Step(name, kind, ()))
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from catalyst_cityscapes.lab.plan.plan import Plan, run_folder
+from catalyst_cityscapes.recipe.length import length_in_one_process
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.files import replace_atomically
 from semseg_ref.dataset import make_dataset
@@ -38,11 +39,12 @@ def run_cost(recipe: Recipe) -> RunCost:
     """
     data, sampling = recipe.data, recipe.sampling
     count = len(make_dataset("train", data.root, data.train_list))
-    full, rest = divmod(count, sampling.batch_size)
-    batches = full if sampling.drop_last else full + bool(rest)
+    full = count // sampling.batch_size
     images = full * sampling.batch_size if sampling.drop_last else count
-    group = max((node.get("accumulation_steps", 1) for node in recipe.callbacks.values() if node), default=1)
-    return RunCost(recipe.experiment.epochs * -(-batches // group), recipe.experiment.epochs * images)
+    length = length_in_one_process(recipe, count)
+    passes = 0 if length.endless else length.total_batches // length.batches_per_epoch
+    rest = length.total_batches - passes * length.batches_per_epoch
+    return RunCost(length.total_steps, passes * images + rest * sampling.batch_size)
 
 
 def checkpoint_bytes(network: nn.Module) -> int:

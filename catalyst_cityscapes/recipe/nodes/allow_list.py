@@ -6,6 +6,7 @@ name or fetch one: those are refused by the module that defines them. `--trust P
 and one run.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 ALLOWED = (
@@ -76,6 +77,9 @@ REINSTATED = (
 )
 """In refused modules what only reads images, or nothing."""
 
+TRANSFORMERS = re.compile(r"transformers(\.models\..+\.(modeling|configuration)_\w+)?(\.[A-Z]\w*)?")
+"""Of transformers: classes in its modules of networks and configurations, also by the short names of the package."""
+
 REFUSED_ARGUMENTS = {
     ("catalyst.callbacks.control_flow", "filter_fn"): "is run as python code",
 }
@@ -96,4 +100,6 @@ def reason_against(name: str) -> str | None:
     """What a refused name of an allowed package does, None where it is not refused."""
     if within(name, REINSTATED):
         return None
+    if within(name, ("transformers",)) and not TRANSFORMERS.fullmatch(name):
+        return "is no network and no configuration of one"
     return next((reason for refused, reason in REFUSED.items() if within(name, (refused,))), None)

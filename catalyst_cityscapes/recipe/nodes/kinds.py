@@ -43,12 +43,6 @@ def kind_problem(path: tuple, node: dict[str, Any], target: Callable) -> str | N
         if not issubclass(target, base):
             return f"expected {what}, {name} is none"
         return _against_optimizer(target) if path[0] == "optimizer" else None
-    library = library_of(target.__module__)
-    if is_step and library is not None:
-        return (
-            f"{name} of {library} takes no (image, label), as a step must; make it the whole augmentation, or one of "
-            "AlbumentationsPipeline's `extra`"
-        )
     return None if _takes_two(target) else f"{name} does not take {PAIRS[path[0]]}"
 
 

@@ -7,7 +7,6 @@ A target must be on the allow-list by the module that defines it and not only by
 import importlib
 import inspect
 import json
-import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,8 +37,6 @@ SUPPLIED = {("optimizer",): {"params"}, ("optimizer", "groups"): {"model", "lr",
 SCHEDULERS = "torch.optim.lr_scheduler"
 """Whose schedulers get their optimiser from the callback that steps them, wherever their nodes stand."""
 
-TRANSFORMERS = re.compile(r"transformers\.models\..*\.(modeling|configuration)_\w+")
-"""Its modules of networks and configurations; the rest reads, writes and fetches files."""
 NODE_KEYS = ("_target_", "_mode_")
 OWN_PACKAGES = ("catalyst_cityscapes.", "semseg_ref.")
 ErrorAt = Callable[..., InputError]
@@ -69,11 +66,6 @@ def resolve_target(name: str, trusted: Sequence[str] = ()) -> Callable:
         raise InputError(f"target '{name}' is defined in '{module}', which is outside the allowed packages")
     if within(module, trusted):
         return found
-    if within(module, ("transformers",)) and not (inspect.isclass(found) and TRANSFORMERS.fullmatch(module)):
-        raise InputError(
-            f"target '{name}' is outside the allowed packages: of transformers, only the classes of networks and of "
-            f"their configurations (transformers.models.*); {module} has other things"
-        )
     for path in (name, module, f"{module}.{getattr(found, '__qualname__', '')}"):
         if not is_allowed(path):
             raise InputError(f"target '{name}' is outside the allowed packages: {module} {reason_against(path)}")
@@ -331,7 +323,7 @@ def build(node: dict[str, Any], path: str, **supplied: Any) -> Any:
         InputError: naming `path`, when the constructor refuses its arguments.
     """
     prepared = {**_called(node), **supplied}
-    if path == "criterion" or "criteria" in node:
+    if path in ("criterion", "augmentation") or "criteria" in node:
         from catalyst_cityscapes.recipe.nodes.tensor_arguments import with_tensors
 
         prepared = with_tensors(prepared, lambda name: locate(name)[1])

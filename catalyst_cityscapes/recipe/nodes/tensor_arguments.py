@@ -1,4 +1,4 @@
-"""Tensor arguments of a loss, written in a recipe as lists of numbers: one weight a class."""
+"""Arguments that YAML has no values for: tensors, as lists of numbers (one weight a class), and dtypes, as names."""
 
 import inspect
 import math
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.loss import _Loss
 
-from semseg_ref.base.errors import InputError
+from semseg_ref.base.errors import InputError, did_you_mean
 
 CLASS_WEIGHTS = ("weight", "pos_weight", "class_weights")
 SHIFT = 1000.0
@@ -26,6 +26,23 @@ def tensor_arguments(target: Callable) -> set[str]:
     found = {name for name in names if _takes_tensor(hints.get(name))}
     if inspect.isclass(target) and issubclass(target, _Loss):
         found |= {name for name in names if name in CLASS_WEIGHTS and name not in hints}
+    return found
+
+
+def dtype_arguments(target: Callable) -> set[str]:
+    """Names of the arguments that take a `torch.dtype`, by their annotations."""
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, ValueError):  # annotations that cannot be read
+        return set()
+    return {name for name, hint in hints.items() if hint is torch.dtype or torch.dtype in get_args(hint)}
+
+
+def _dtype(name: str, value: str) -> torch.dtype:
+    found = getattr(torch, value.removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype):
+        names = [each for each in dir(torch) if isinstance(getattr(torch, each), torch.dtype)]
+        raise InputError(f"{name}: no dtype of torch '{value}'{did_you_mean(value, names)}")
     return found
 
 
@@ -72,20 +89,29 @@ def _numbers(value: Any) -> list[float] | None:
 
 
 def with_tensors(value: Any, locate: Callable[[str], Callable]) -> Any:
-    """A checked node with float32 tensors in the place of the lists that its targets take as tensors.
+    """A checked node with float32 tensors for the lists that its targets take as tensors, and dtypes for their names.
 
     Args:
         value: the node, and whatever is inside of it.
         locate: what a `_target_` stands for.
+
+    Raises:
+        InputError: no dtype has such a name.
     """
     if isinstance(value, list):
         return [with_tensors(item, locate) for item in value]
     if not isinstance(value, dict):
         return value
     result = {key: with_tensors(inner, locate) for key, inner in value.items()}
-    for name in tensor_arguments(locate(value["_target_"])) & value.keys() if "_target_" in value else ():
+    if "_target_" not in value:
+        return result
+    target = locate(value["_target_"])
+    for name in tensor_arguments(target) & value.keys():
         if isinstance(value[name], list):
             result[name] = torch.tensor(value[name], dtype=torch.float32)
+    for name in dtype_arguments(target) & value.keys():
+        if isinstance(value[name], str):
+            result[name] = _dtype(name, value[name])
     return result
 
 

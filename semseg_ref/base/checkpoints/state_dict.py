@@ -151,6 +151,11 @@ def check_training_state(content: Any, path: str | Path, within_epoch: bool = Fa
     """
     if not isinstance(content, dict) or not {"epoch", "optimizer"} <= content.keys():
         raise CheckpointError(f"{path}: has weights but no training state (epoch, optimizer); nothing to resume")
+    if "iteration" in content and not within_epoch:
+        raise CheckpointError(
+            f"{path}: was made after {content['iteration']} iterations; the control arm goes on from whole epochs only "
+            "(train_epoch_N.pth)"
+        )
     if content.get("batches") and not within_epoch:
         raise CheckpointError(
             f"{path}: was made after {content['batches']} batches of epoch {content['epoch'] + 1}; the control arm "

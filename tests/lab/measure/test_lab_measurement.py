@@ -175,6 +175,12 @@ class TestOptimisation:
         np.testing.assert_allclose(found.lr("heads"), 10 * np.array(expected), rtol=1e-12)
         assert (found.momentum("heads") == 0.9).all()
 
+    def test_iterations_have_the_same_form_and_may_end_within_an_epoch(self, toy_city):
+        found = self.measured(toy_city, "experiment.epochs=null", "experiment.iterations=64")
+        expected = [poly_learning_rate(0.01, step, 64, 0.9) for step in range(64)]
+        np.testing.assert_allclose(found.lr("backbone"), expected, rtol=1e-12)
+        assert (found.steps, found.steps_per_epoch) == (64, 10)
+
     def test_one_rate_for_all_is_seen(self, toy_city):
         found = self.measured(toy_city, configs=("toy/pspnet50", "swap/catalyst_2020"))
         np.testing.assert_allclose(found.lr("backbone"), found.lr("heads"), rtol=1e-14)
@@ -213,6 +219,16 @@ class TestWhole:
         assert profile.samples.ignored.shape == (3,)
         assert not profile.samples.replayed
         assert profile.batch_norms > 0
+
+    @pytest.mark.parametrize(
+        ("settings", "epochs", "seen", "dropped"),
+        [((), 80000 / 186, 80000 * 16, 0), (("sampling.order=endless",), 80000 * 16 / 2975, 80000 * 16, 0)],
+    )
+    def test_counts_of_iterations(self, settings, epochs, seen, dropped):
+        recipe = load_recipe(["cityscapes/pspnet50"], ["experiment.iterations=80000", *settings])
+        exposure = profile_of(recipe, DataSize(), processes=8, draws=0).exposure
+        assert exposure.epochs == pytest.approx(epochs)
+        assert (exposure.steps, exposure.seen, exposure.dropped) == (80000, seen, dropped)
 
     def test_the_official_counts_without_data(self):
         recipe = load_recipe(["cityscapes/pspnet50"])

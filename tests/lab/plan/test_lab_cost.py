@@ -83,6 +83,24 @@ def test_a_lab_is_not_for_torchrun(plan, monkeypatch):
         (("callbacks.gradient_step.accumulation_steps=2",), RunCost(2 * 1, 2 * 4)),
         (("sampling.drop_last=false", "callbacks.gradient_step.accumulation_steps=2"), RunCost(2 * 2, 2 * 5)),
         (("experiment.epochs=7",), RunCost(7 * 2, 7 * 4)),
+        (("experiment.epochs=null", "experiment.iterations=7"), RunCost(7, 7 * 2)),
+        (
+            ("experiment.epochs=null", "experiment.iterations=7", "sampling.drop_last=false"),
+            RunCost(7, 2 * 5 + 2),
+        ),
+        (
+            ("experiment.epochs=null", "experiment.iterations=7", "sampling.order=endless"),
+            RunCost(7, 7 * 2),
+        ),
+        (
+            (
+                "experiment.epochs=null",
+                "experiment.iterations=7",
+                "callbacks.gradient_step.accumulation_steps=2",
+                "sampling.order=endless",
+            ),
+            RunCost(7, 7 * 4),
+        ),
     ],
 )
 def test_steps_and_images_of_five_images_in_batches_of_two(toy_city, settings, cost):

@@ -84,11 +84,11 @@ class OwnGenerator:
         return image + np.float32(self.generator.uniform(0, 20)), label
 
 
-class NumpyDraws:
-    """Shifts grey levels by numpy's global generator, which no stream of a recipe seeds."""
+class SystemDraws:
+    """Shifts grey levels by the operating system's random numbers, which no stream of a recipe seeds."""
 
     def __call__(self, image, label):
-        return image + np.float32(np.random.uniform(0, 20)), label
+        return image + np.float32(random.SystemRandom().uniform(0, 20)), label
 
 
 class Elastic:

@@ -1,6 +1,7 @@
 """Runs of three short epochs on the toy city that are cut short, and what is left of them."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,15 @@ class CrashError(Exception):
 
 def train(city: Path, *arguments: str, settings: tuple[str, ...] = ()) -> int:
     """Trains three epochs of five steps in `run`; returns the command's exit code."""
-    return catalyst_dl(
+    return catalyst_dl(*train_words(city, *arguments, settings=settings))
+
+
+def train_words(city: Path, *arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
+    """The words of that command."""
+    return [
         "run", "--config", CONFIG, "--trust", SMALL_PACKAGE, *arguments,
         "--set", *toy_settings(city, *SETTINGS, *STEPS, *settings),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -74,3 +80,21 @@ def crash_at_replace(patch: pytest.MonkeyPatch, target: str, before: bool = True
         raise CrashError(f"replace {destination}")
 
     patch.setattr(os, "replace", crashing)
+
+
+def signal_after(
+    patch: pytest.MonkeyPatch, owner: type, number: int, which: int = signal.SIGTERM, rank: int = 0
+) -> None:
+    """Sends this process a signal at the end of the `number`-th call (from 1) of a callback's `on_batch_end`.
+
+    Of several processes, only that of a rank.
+    """
+    original, calls = owner.on_batch_end, []
+
+    def signalling(self: object, runner: object) -> None:
+        original(self, runner)
+        calls.append(1)
+        if len(calls) == number and int(os.environ.get("RANK", rank)) == rank:
+            os.kill(os.getpid(), which)
+
+    patch.setattr(owner, "on_batch_end", signalling)

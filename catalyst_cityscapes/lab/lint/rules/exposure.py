@@ -57,7 +57,7 @@ def _steps(facts: Facts) -> Iterator[Diagnostic]:
         return
     whole = abs(exposure.images / IMAGES - 1) < 0.05
     # Another data set has no official number of steps; the official batch and epochs would give it this many.
-    expected = wanted.steps if whole else exposure.epochs * max(exposure.images // wanted.batch, 1)
+    expected = wanted.steps if whole else round(exposure.epochs * max(exposure.images // wanted.batch, 1))
     if exposure.steps < 0.8 * expected:
         yield Diagnostic(
             "warning",
@@ -74,15 +74,16 @@ def _seen(facts: Facts) -> Iterator[Diagnostic]:
     whole = abs(exposure.images / IMAGES - 1) < 0.05
     yield Diagnostic(
         "warning" if whole else "note",
-        f"the network sees {exposure.seen:,} images in {exposure.epochs} epochs; the official training on Cityscapes "
-        f"{wanted.seen:,} in {wanted.epochs}",
+        f"the network sees {exposure.seen:,} images in {exposure.epochs:.4g} epochs; the official training on "
+        f"Cityscapes {wanted.seen:,} in {wanted.epochs}",
         {"seen": exposure.seen, "official": wanted.seen, "epochs": exposure.epochs},
     )
 
 
 def _last_batch(facts: Facts) -> Iterator[Diagnostic]:
     exposure = facts.exposure
-    if exposure is None or facts.recipe.sampling.drop_last:
+    sampling = facts.recipe.sampling
+    if exposure is None or sampling.drop_last or sampling.order == "endless":
         return
     share = math.ceil(exposure.images / exposure.processes)
     rest = share % exposure.batch_per_process

@@ -78,7 +78,7 @@ RULES = (
         ("error",),
         "official recipe",
         f"{AGAIN}, in two copies as loader workers have them",
-        "draw from python's random, which the loaders seed for each sample",
+        "draw from python's, numpy's or torch's global generator, which the loaders seed for each sample",
         _shared,
     ),
     Rule(
@@ -86,7 +86,7 @@ RULES = (
         ("warning",),
         "own words",
         f"{AGAIN}, twice each",
-        "draw from python's random, which the loaders seed for each sample",
+        "draw from python's, numpy's or torch's global generator, which the loaders seed for each sample",
         _not_repeatable,
         (SAME_SEED,),
     ),

@@ -57,6 +57,9 @@ class Brier(nn.Module):
         return (((logits.softmax(1) - wanted) ** 2).sum(1) * known).sum() / known.sum().clamp(min=1)
 '''
 
+OWN = {"_target_": "mine.Net", "classes": "${data.classes}"}
+TWO_HEADS = {"aux_loss": {"weight": [0.4, 0.2]}}
+
 CASES: dict[str, dict[str, Any]] = {
     "smp Unet": {"model": UNET, "callbacks": NO_AUX},
     "smp DeepLabV3Plus with an auxiliary head": {
@@ -107,6 +110,74 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "callbacks": NO_AUX,
     },
+    "torch's cosine": {
+        "model": OWN,
+        "callbacks": {
+            **TWO_HEADS,
+            "poly_lr": None,
+            "cosine": {
+                "_target_": "catalyst_cityscapes.callbacks.TorchScheduler",
+                "scheduler": {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 4},
+                "every": "iteration",
+            },
+        },
+    },
+    "AdamW with groups by rule, warm-up and poly": {
+        "model": OWN,
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "lr": 1e-3,
+            "weight_decay": 0.01,
+            "groups": {
+                "_target_": "catalyst_cityscapes.optim.groups_by_rule",
+                "rules": [{"kind": "norm", "decay_mult": 0}, {"name": ["head.*", "near.*", "far.*"], "lr_mult": 10}],
+            },
+        },
+        "callbacks": {
+            **TWO_HEADS,
+            "poly_lr": None,
+            "rates": {
+                "_target_": "catalyst_cityscapes.callbacks.LRSchedule",
+                "base_lr": "${optimizer.lr}",
+                "phases": [
+                    {"_target_": "catalyst_cityscapes.schedules.LinearWarmup", "iterations": 2, "factor": 0.1},
+                    {"_target_": "catalyst_cityscapes.schedules.Poly"},
+                ],
+            },
+        },
+    },
+    "an albumentations Compose": {
+        "base": ["toy/pspnet18", "swap/augmentation/albumentations_compose"],
+        "model": OWN,
+        "callbacks": TWO_HEADS,
+    },
+    "a torchvision v2 pipeline": {
+        "model": OWN,
+        "callbacks": TWO_HEADS,
+        "augmentation": {
+            "_target_": "torchvision.transforms.v2.Compose",
+            "transforms": [
+                {
+                    "_target_": "torchvision.transforms.v2.RandomCrop",
+                    "size": [64, 64],
+                },
+                {"_target_": "torchvision.transforms.v2.RandomHorizontalFlip"},
+                {"_target_": "torchvision.transforms.v2.ToDtype", "dtype": "float32", "scale": True},
+                {
+                    "_target_": "torchvision.transforms.v2.Normalize",
+                    "mean": [0.485, 0.456, 0.406],
+                    "std": [0.229, 0.224, 0.225],
+                },
+            ],
+        },
+    },
+    "iterations and mmsegmentation's order": {
+        "model": OWN,
+        "callbacks": TWO_HEADS,
+        "experiment": {"iterations": 4},
+        "sampling": {"order": "endless"},
+        "validation": {"every": 2},
+    },
     "network and loss of a user's file": {
         "model": {"_target_": "mine.Net", "classes": "${data.classes}"},
         "criterion": {"_target_": "mine.Brier", "ignore_index": "${data.ignore_index}"},
@@ -126,15 +197,13 @@ def test_trains_resumes_and_is_scored_from_the_command_line(name, toy_city, work
     case = CASES[name]
     recipe = {
         "base": "toy/pspnet18",
-        "experiment": {"name": "run", "logdir": "run", "epochs": 2},
-        "data": {"root": str(toy_city), "crop": [64, 64]},
-        "sampling": {"batch_size": 2, "workers": 0},
+        **case,
+        "experiment": {"name": "run", "logdir": "run", **case.get("experiment", {"epochs": 2})},
+        "data": {"root": str(toy_city), "crop": [64, 64], **case.get("data", {})},
+        "sampling": {"batch_size": 2, "workers": 0, **case.get("sampling", {})},
         "engine": {"device": "cpu", "memory_format": "contiguous"},
         "protocol": {"base_size": 64},
-        **case,
     }
-    recipe["data"] |= {"root": str(toy_city), "crop": case.get("data", {}).get("crop", [64, 64])}
-    recipe["experiment"] |= {"name": "run", "logdir": "run"}
     Path("my.yml").write_text(yaml.safe_dump(recipe))
 
     def run(*arguments: str) -> str:
@@ -143,7 +212,8 @@ def test_trains_resumes_and_is_scored_from_the_command_line(name, toy_city, work
         return result.output
 
     run("run", "--config", "my.yml")
-    resumed = ("--set", "experiment.logdir=resumed", "--resume", "run/model/train_epoch_1.pth")
+    first = min(Path("run/model").glob("train_*.pth"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    resumed = ("--set", "experiment.logdir=resumed", "--resume", str(first))
     run("run", "--config", "my.yml", *resumed)
     once, twice = (read_checkpoint(Path(folder, "model", "last.pth")) for folder in ("run", "resumed"))
     once["recipe"]["experiment"]["logdir"] = "resumed"

@@ -1,0 +1,241 @@
+"""mmsegmentation 1.2.2's training pipeline for Cityscapes, to the bit and to the position of the generator.
+
+The steps work on image uint8 [H, W, 3], BGR, and label uint8 [H, W], and draw from numpy's legacy global generator.
+In a recipe `ToBGR` comes first, since images are read as RGB, and `NormalizeAndPad` last. Written from descriptions of
+what the package does and checked against its outputs (tests/data/test_augmentation_mmseg.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+from semseg_ref.base.errors import InputError
+from semseg_ref.base.image_statistics import MEAN, STD
+
+Arrays = tuple[np.ndarray, np.ndarray]
+IGNORE_INDEX = 255
+REDRAWS = 10
+
+
+def _pair(owner: str, name: str, values: Sequence[float], low: float = 1) -> tuple:
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 2 or min(values) < low:
+        raise InputError(f"{owner}: {name} {values!r}: expected two numbers >= {low:g}")
+    return tuple(values)
+
+
+class ToBGR:
+    """The reference's arrays for this module: image float32 or uint8 [H, W, 3] RGB 0..255 to uint8 BGR, rounded."""
+
+    takes_uint8 = True
+
+    def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        return np.ascontiguousarray(np.rint(image).clip(0, 255).astype(np.uint8)[..., ::-1]), label
+
+
+class RandomResize:
+    """Resizes into a base size times a random factor, keeping the aspect ratio. One draw.
+
+    Args:
+        scale: (width, height) of the base.
+        ratio_range: (low, high) of the factor.
+
+    Raises:
+        InputError: no two numbers, or low > high.
+    """
+
+    def __init__(self, scale: Sequence[int] = (2048, 1024), ratio_range: Sequence[float] = (0.5, 2.0)) -> None:
+        self.scale = _pair("RandomResize", "scale", scale)
+        self.low, self.high = _pair("RandomResize", "ratio_range", ratio_range, 0)
+        if not 0 < self.low <= self.high:
+            raise InputError(f"RandomResize: ratio_range {ratio_range!r}: expected (low, high) with 0 < low <= high")
+
+    def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        ratio = np.random.random_sample() * (self.high - self.low) + self.low
+        bounds = [int(side * ratio) for side in self.scale]
+        h, w = label.shape
+        factor = min(max(bounds) / max(h, w), min(bounds) / min(h, w))
+        size = int(w * factor + 0.5), int(h * factor + 0.5)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        return image, cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+
+
+class RandomCrop:
+    """Cuts a random window; one that a class fills too much of is drawn again, up to ten times. Does not pad.
+
+    Draws row and column, both also where only one value is possible, for each window.
+
+    Args:
+        crop_size: (height, width); a smaller image gives a smaller window.
+        cat_max_ratio: a window is taken if it holds more than one class and the largest less than this share of its
+            labelled pixels; 1 takes any.
+        ignore_index: label of no class.
+
+    Raises:
+        InputError: a size or share that is none.
+    """
+
+    def __init__(
+        self, crop_size: Sequence[int] = (512, 1024), cat_max_ratio: float = 0.75, ignore_index: int = IGNORE_INDEX
+    ) -> None:
+        self.height, self.width = _pair("RandomCrop", "crop_size", crop_size)
+        if not 0 < cat_max_ratio <= 1:
+            raise InputError(f"RandomCrop: cat_max_ratio {cat_max_ratio!r}: expected a share above 0 and up to 1")
+        self.cat_max_ratio = cat_max_ratio
+        self.ignore_index = ignore_index
+
+    def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        window = self._draw(label)
+        if self.cat_max_ratio < 1:
+            for _ in range(REDRAWS):
+                if self._is_mixed(label[window]):
+                    break
+                window = self._draw(label)
+        return image[window], label[window]
+
+    def _draw(self, label: np.ndarray) -> tuple[slice, slice]:
+        h, w = label.shape
+        top = np.random.randint(0, max(h - self.height, 0) + 1)
+        left = np.random.randint(0, max(w - self.width, 0) + 1)
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+    def _is_mixed(self, label: np.ndarray) -> bool:
+        classes, counts = np.unique(label, return_counts=True)
+        counts = counts[classes != self.ignore_index]
+        return len(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
+
+
+class RandomFlip:
+    """Mirrors left and right with a probability. One draw.
+
+    Args:
+        prob: from 0 to 1.
+
+    Raises:
+        InputError: no probability.
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        if not 0 <= prob <= 1:
+            raise InputError(f"RandomFlip: prob {prob!r}: expected a probability from 0 to 1")
+        self.prob = prob
+
+    def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        if np.random.random_sample() < self.prob:
+            return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(label[:, ::-1])
+        return image, label
+
+
+class PhotoMetricDistortion:
+    """Brightness, contrast, saturation and hue, each with probability 1/2; every one truncates to 8 bits.
+
+    Draws a coin for each, then its amount only if the coin shows 1; a further coin after brightness says whether
+    contrast comes before saturation (1) or last (0).
+
+    Args:
+        brightness_delta: largest number of grey levels that are added or taken away.
+        contrast_range, saturation_range: (low, high), factors.
+        hue_delta: bound of the turn in steps of two degrees, from -hue_delta to hue_delta - 1.
+
+    Raises:
+        InputError: a range that is none.
+    """
+
+    def __init__(
+        self,
+        brightness_delta: float = 32,
+        contrast_range: Sequence[float] = (0.5, 1.5),
+        saturation_range: Sequence[float] = (0.5, 1.5),
+        hue_delta: int = 18,
+    ) -> None:
+        self.brightness_delta = brightness_delta
+        self.contrast_range = _pair("PhotoMetricDistortion", "contrast_range", contrast_range, 0)
+        self.saturation_range = _pair("PhotoMetricDistortion", "saturation_range", saturation_range, 0)
+        self.hue_delta = hue_delta
+
+    def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        if np.random.randint(2):
+            image = _linear(image, beta=np.random.uniform(-self.brightness_delta, self.brightness_delta))
+        contrast_first = np.random.randint(2)
+        if contrast_first:
+            image = self._contrast(image)
+        if np.random.randint(2):
+            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+            hsv[..., 1] = _linear(hsv[..., 1], alpha=np.random.uniform(*self.saturation_range))
+            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        if np.random.randint(2):
+            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+            turn = np.random.randint(-self.hue_delta, self.hue_delta)
+            hsv[..., 0] = (hsv[..., 0].astype(int) + turn) % 180
+            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        return image if contrast_first else self._contrast(image), label
+
+    def _contrast(self, image: np.ndarray) -> np.ndarray:
+        return _linear(image, alpha=np.random.uniform(*self.contrast_range)) if np.random.randint(2) else image
+
+
+def _linear(values: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
+    return np.clip(values.astype(np.float32) * alpha + beta, 0, 255).astype(np.uint8)
+
+
+class Pack:
+    """Image to a uint8 tensor [3, H, W], still BGR, and label to an int64 tensor [1, H, W]."""
+
+    def __call__(self, image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        chw = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return chw, torch.from_numpy(label[None].astype(np.int64))
+
+
+def normalize_and_pad(
+    image: Any,
+    label: Any,
+    size: Sequence[int],
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    ignore_index: int = IGNORE_INDEX,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What mmsegmentation's preprocessor makes of a sample: RGB, normalised, then padded at the right and the bottom.
+
+    Args:
+        image: uint8, BGR, array [H, W, 3] or tensor [3, H, W].
+        label: array [H, W] or tensor [1, H, W].
+        size: (height, width) to pad to; a larger image stays as it is.
+        mean, std: one value a channel in grey levels, RGB.
+        ignore_index: label of the padding; the image's is 0, the mean.
+
+    Returns:
+        float32 [3, h, w] and int64 [h, w].
+    """
+    if isinstance(image, np.ndarray):
+        image, label = Pack()(image, label)
+    label = label[0]
+    means, stds = (torch.tensor(list(values), dtype=torch.float32)[:, None, None] for values in (mean, std))
+    image = (image[[2, 1, 0]].float() - means) / stds
+    border = (0, max(size[1] - label.shape[1], 0), 0, max(size[0] - label.shape[0], 0))
+    return functional.pad(image, border), functional.pad(label, border, value=ignore_index)
+
+
+class NormalizeAndPad:
+    """`normalize_and_pad` as the last step of a recipe; its arguments are that function's.
+
+    Raises:
+        InputError: a size that is none, or mean or std that are not three values, std not 0.
+    """
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+        ignore_index: int = IGNORE_INDEX,
+    ) -> None:
+        self.size = _pair("NormalizeAndPad", "size", size)
+        if len(mean) != 3 or len(std) != 3 or 0 in std:
+            raise InputError(f"NormalizeAndPad: mean {mean!r}, std {std!r}: expected three values each, std not 0")
+        self.mean, self.std, self.ignore_index = mean, std, ignore_index
+
+    def __call__(self, image: Any, label: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return normalize_and_pad(image, label, self.size, self.mean, self.std, self.ignore_index)
