@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from catalyst_cityscapes.recipe.consistency import check_sizes
 from catalyst_cityscapes.recipe.length import complete_intervals, without_other_unit
 from catalyst_cityscapes.recipe.nodes.targets import check_nodes
 from catalyst_cityscapes.recipe.nodes.user_code import make_importable
@@ -268,6 +267,9 @@ def resolve_recipe(layers: Layers, trusted: Sequence[str] = ()) -> Recipe:
         raise _schema_error(details[0], layers) from error
     check_nodes(recipe, layers.error, trusted)
     check_stated(recipe, layers.error)
+    # Here, because it needs torch, for which a misspelt key does not wait.
+    from catalyst_cityscapes.recipe.consistency import check_sizes
+
     check_sizes(recipe, layers.error)
     try:
         recipe.protocol.value(ANY_SIZE)

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semseg_ref.base.checkpoints.checksum import check_integrity
-from semseg_ref.base.checkpoints.reading import read_checkpoint
 from semseg_ref.base.errors import CheckpointError
 
 UNITS = {"epoch": "epoch", "iteration": "iter"}
@@ -91,6 +89,9 @@ def resumable(folder: Path) -> list[Path]:
 
 
 def _read_position(path: Path) -> Position | None:
+    # Here and below at its use, because names of files are asked for without torch.
+    from semseg_ref.base.checkpoints.reading import read_checkpoint
+
     try:
         content = read_checkpoint(path)
     except CheckpointError:
@@ -101,6 +102,8 @@ def _read_position(path: Path) -> Position | None:
 
 def newest_intact(paths: list[Path]) -> tuple[Path | None, list[str]]:
     """The first file whose bytes are as they were written, and what is wrong with those before it."""
+    from semseg_ref.base.checkpoints.checksum import check_integrity
+
     damages = []
     for path in paths:
         try:
