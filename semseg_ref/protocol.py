@@ -146,6 +146,10 @@ class Protocol:
             return WHOLE_IMAGE
         if isinstance(self.base_size, (list, tuple)):
             return _pair("base_size", self.base_size, "a long side, a box (long, short) or 'image'")
+        if isinstance(self.base_size, str):
+            raise OptionError(
+                f"protocol: base_size '{self.base_size}': expected a long side in pixels, a box (long, short) or 'image'"
+            )
         return _whole("base_size", self.base_size)
 
     def _check_together(self) -> None:

@@ -108,4 +108,7 @@ def named(name: str, **values: Any) -> Protocol:
     for key in values:
         if key not in fields and not (name == "whole" and key in ("height", "width")):
             raise OptionError(f"protocol '{name}': unknown key '{key}'{did_you_mean(str(key), fields)}")
+    made = [key for key in ("crop", "base_size") if name == "whole" and key in values]
+    if made:
+        raise OptionError(f"protocol 'whole': {made[0]} {values[made[0]]}: follows from height and width; give these")
     return NAMED[name].build(**values)

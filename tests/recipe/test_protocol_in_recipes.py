@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -319,3 +320,24 @@ def test_mmsegmentations_protocol_from_the_command_line(run_folder, capsys):
     assert "the reference's tester does not do that" in capsys.readouterr().err
     with pytest.raises(InputError, match="cannot express protocol"):
         recipe_to_official(load_recipe(["toy/pspnet50"], [settings]))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("whole", {"crop": (3, 3)}, "'whole': crop (3, 3): follows from height and width"),
+        ("whole", {"base_size": 9}, "'whole': base_size 9: follows from height and width"),
+        ("semseg-ss", {"base_size": "imag"}, "base_size 'imag': expected a long side in pixels, a box"),
+        ("mmseg-slid", {}, "'mmseg-slid'; did you mean 'mmseg-slide'?"),
+        ("mmseg-slide", {"strid": (3, 3)}, "unknown key 'strid'; did you mean 'stride'?"),
+    ],
+)
+def test_what_a_named_protocol_does_not_take(name, values, message):
+    with pytest.raises(OptionError, match=re.escape(message)):
+        named(name, **values)
+
+
+@pytest.mark.parametrize("setting", ["protocol.name=mmseg-whole", "protocol.base_size=image", "protocol.softmax=never"])
+def test_the_control_arm_has_the_references_protocols_only(setting):
+    with pytest.raises(InputError, match=r"--control: the control arm cannot express protocol\."):
+        recipe_to_official(load_recipe(["toy/pspnet50"], [setting]))
