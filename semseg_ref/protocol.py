@@ -148,7 +148,8 @@ class Protocol:
             return _pair("base_size", self.base_size, "a long side, a box (long, short) or 'image'")
         if isinstance(self.base_size, str):
             raise OptionError(
-                f"protocol: base_size '{self.base_size}': expected a long side in pixels, a box (long, short) or 'image'"
+                f"protocol: base_size '{self.base_size}': expected a long side in pixels, a box (long, "
+                "short) or 'image'"
             )
         return _whole("base_size", self.base_size)
 
