@@ -79,7 +79,7 @@ def _check_heads(name: str, heads: int, weights: Sequence[float]) -> None:
     if heads == 0 and any(weights):
         raise InputError(
             f"model: {name} returns no auxiliary logits in training, and callbacks.aux_loss.weight is {given}: set "
-            "that to 0, or return them after the main ones; models.AuxiliaryHead adds a head to any "
+            "that to 0, or return them after the main ones; models.with_auxiliary_head adds one to any "
             "network"
         )
     if heads and heads != len(weights):
