@@ -2,9 +2,8 @@
 
 For each draw the same pipeline runs, with the same random numbers, on a black image, a white one, and two that hold
 every pixel's column and row as grey levels. Black and white tell what the pipeline does to values and which output
-pixels show the image at all; the other two tell from where each output pixel comes. Labels travel along: a constant
-one, one of two far classes in blocks, and bands of the coordinates. So it does not matter which library the
-augmentation is made of.
+pixels show the image at all; the other two tell from where each output pixel comes. Labels travel along: two far
+classes in blocks, and bands of the coordinates. So it does not matter which library the augmentation is made of.
 """
 
 import math
@@ -118,6 +117,7 @@ def measure_draw(
     streams: SeedStreams,
     epoch: int = 0,
     index: int = 0,
+    without_colour: Augmentation | None = None,
 ) -> Draw:
     """Measures one draw.
 
@@ -126,26 +126,33 @@ def measure_draw(
         size: (height, width) of the images that it gets.
         classes, ignore_index: of the labels.
         streams, epoch, index: position of the draw.
+        without_colour: the same with its colour steps' images thrown away (`colour_steps`), from which places are
+            read; None where it has none.
 
     Raises:
         DataError: see `run_once`.
     """
     h, w = size
+    places = augmentation if without_colour is None else without_colour
     rows = np.linspace(0, 255, h, dtype=np.float32)[:, None]
     columns = np.linspace(0, 255, w, dtype=np.float32)[None, :]
     far = (0, classes - 1)
     blocks = np.indices((h, w)) // BLOCK
     two_classes = np.where(blocks.sum(axis=0) % 2 == 0, far[0], far[1]).astype(np.uint8)
 
-    def send(grey: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def send(grey: np.ndarray, label: np.ndarray, through: Augmentation = places) -> tuple[np.ndarray, np.ndarray]:
         image = np.broadcast_to(grey[..., None], (h, w, 3)).astype(np.float32)
-        return run_once(augmentation, image, label, streams, epoch, index)
+        return run_once(through, image, label, streams, epoch, index)
 
     bands = min(classes, BANDS)
-    row_bands = np.broadcast_to((np.arange(h) * bands // h)[:, None], (h, w)).astype(np.uint8)
-    column_bands = np.broadcast_to((np.arange(w) * bands // w)[None, :], (h, w)).astype(np.uint8)
-    black, constant = send(np.zeros((h, w), np.float32), np.full((h, w), far[1], np.uint8))
-    white, blocky = send(np.full((h, w), 255, np.float32), two_classes)
+    # A crop may look at the classes in it. No window is of one class mainly, so that all labels give the same crop.
+    apart = bands // 2 if bands >= 4 else 0
+    checker = apart * (blocks.sum(axis=0) % 2)
+    row_bands = (((np.arange(h) * bands // h)[:, None] + checker) % bands).astype(np.uint8)
+    column_bands = (((np.arange(w) * bands // w)[None, :] + checker) % bands).astype(np.uint8)
+    zeros, full = np.zeros((h, w), np.float32), np.full((h, w), 255, np.float32)
+    black, _ = send(zeros, two_classes)
+    white, blocky = send(full, two_classes)
     across, column_label = send(np.broadcast_to(columns, (h, w)), column_bands)
     down, row_label = send(np.broadcast_to(rows, (h, w)), row_bands)
 
@@ -153,7 +160,7 @@ def measure_draw(
     cover = np.mean([_share_of_full(np.abs(channel)) for channel in response], axis=0)
     inside, padded = cover > COVERED, cover < UNCOVERED
     share = inside.mean()
-    ignored = constant == ignore_index
+    ignored = blocky == ignore_index
     kept = set(np.unique(blocky).tolist()) <= {*far, ignore_index}
     common = {
         "size": inside.shape,
@@ -172,6 +179,9 @@ def measure_draw(
     y = ((down - black) / gain).mean(axis=0) * (h - 1)
     fit = _affine(inside, x, y)
     mean, std = [], []
+    if without_colour is not None:
+        black, white = (send(grey, two_classes, augmentation)[0] for grey in (zeros, full))
+        response = white - black
     for channel in range(3):
         slope = np.median(response[channel][inside])
         offset = np.median(black[channel][inside])
@@ -181,7 +191,7 @@ def measure_draw(
     smaller = min(fitted["scale_y"], fitted["scale_x"])
     # Nearest and bilinear grids differ by up to an output pixel, which is several source pixels in a small output.
     reach = 2 * max(1.0, 1 / smaller) if smaller > 0 else float(max(size))
-    aligned = _aligned(inside & ~ignored, x, y, column_label, row_label, bands, size, reach)
+    aligned = _aligned(inside & ~ignored, x, y, column_label, row_label, bands, apart, size, reach)
     return Draw(**common, **fitted, labels_aligned=aligned, mean=tuple(mean), std=tuple(std))
 
 
@@ -230,6 +240,7 @@ def _aligned(
     column_label: np.ndarray,
     row_label: np.ndarray,
     bands: int,
+    apart: int,
     size: tuple[int, int],
     reach: float,
 ) -> float:
@@ -241,7 +252,9 @@ def _aligned(
         # Within `reach` source pixels of a band's edge either side is right.
         low = (np.clip(position - reach, 0, length - 1).astype(int) * bands) // length
         high = (np.clip(position + reach, 0, length - 1).astype(int) * bands) // length
-        total += float(((label >= low) & (label <= high))[inside].mean())
+        # Every other block is labelled as if it lay `apart` bands further on.
+        fits = [(label - shift) % bands for shift in (0, apart)]
+        total += float(np.any([(band >= low) & (band <= high) for band in fits], axis=0)[inside].mean())
     return total / 2
 
 

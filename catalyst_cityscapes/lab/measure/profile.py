@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams, training_set
+from catalyst_cityscapes.lab.measure.colour_steps import without_colour_steps
 from catalyst_cityscapes.lab.measure.geometry import Augmentation, Colours, Draw, measure_colours, measure_draw
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
@@ -132,9 +133,13 @@ class RecipeProfile:
     def draws(self) -> tuple[Draw, ...]:
         """What the augmentation did to known images."""
         data, streams = self.recipe.data, self._streams()
+        rest = without_colour_steps(self.augmentation)
+        places = None if rest is self.augmentation else rest
         try:
             return tuple(
-                measure_draw(self.augmentation, self.data.size, data.classes, data.ignore_index, streams, 0, index)
+                measure_draw(
+                    self.augmentation, self.data.size, data.classes, data.ignore_index, streams, 0, index, places
+                )
                 for index in range(self._counts[0])
             )
         except (cv2.error, ValueError, TypeError, IndexError, RuntimeError) as error:
