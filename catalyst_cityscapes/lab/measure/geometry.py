@@ -71,15 +71,12 @@ class Draw:
 class Colours:
     """Grey levels 0..255 that red, green and blue of a constant image have in output channel 0, 1, 2.
 
-    `matrix[c][i]` is the response of output channel c to input channel i, 1 for the reference's identity.
+    `matrix[c][i]` is the response of output channel c to input channel i, 1 for the reference's identity;
+    `order[c]` is the input channel that output channel c shows most of without colour steps, (0, 1, 2) for RGB kept.
     """
 
     matrix: np.ndarray
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Which input channel each output channel shows most of; (0, 1, 2) is RGB kept."""
-        return tuple(int(i) for i in np.abs(self.matrix).argmax(axis=1))
+    order: tuple[int, ...]
 
 
 def run_once(
@@ -259,13 +256,26 @@ def _aligned(
 
 
 def measure_colours(
-    augmentation: Augmentation, size: tuple[int, int], streams: SeedStreams, epoch: int = 0, index: int = 0
+    augmentation: Augmentation,
+    size: tuple[int, int],
+    streams: SeedStreams,
+    epoch: int = 0,
+    index: int = 0,
+    without_colour: Augmentation | None = None,
 ) -> Colours:
-    """Where red, green and blue end up, from constant images.
+    """Where red, green and blue end up, from constant images; see `measure_draw` for the arguments.
 
     Raises:
         DataError: see `run_once`.
     """
+    matrix = _responses(augmentation, size, streams, epoch, index)
+    kept = matrix if without_colour is None else _responses(without_colour, size, streams, epoch, index)
+    return Colours(matrix, tuple(int(i) for i in np.abs(kept).argmax(axis=1)))
+
+
+def _responses(
+    augmentation: Augmentation, size: tuple[int, int], streams: SeedStreams, epoch: int, index: int
+) -> np.ndarray:
     h, w = size
     label = np.zeros((h, w), np.uint8)
     outputs = []
@@ -280,4 +290,4 @@ def measure_colours(
             for c in range(3):
                 whole = np.median((grey - black)[c][visible])
                 matrix[c, i] = np.median((output - black)[c][visible]) / whole if whole else 0.0
-    return Colours(matrix)
+    return matrix

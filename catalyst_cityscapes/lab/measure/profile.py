@@ -130,11 +130,15 @@ class RecipeProfile:
         return measure_optimisation(self.recipe, self.network, self.exposure.batches_per_epoch)
 
     @cached_property
+    def _without_colour(self) -> Augmentation | None:
+        rest = without_colour_steps(self.augmentation)
+        return None if rest is self.augmentation else rest
+
+    @cached_property
     def draws(self) -> tuple[Draw, ...]:
         """What the augmentation did to known images."""
         data, streams = self.recipe.data, self._streams()
-        rest = without_colour_steps(self.augmentation)
-        places = None if rest is self.augmentation else rest
+        places = self._without_colour
         try:
             return tuple(
                 measure_draw(
@@ -151,7 +155,9 @@ class RecipeProfile:
     @cached_property
     def colours(self) -> Colours:
         """What the augmentation does to black, white and coloured images."""
-        return measure_colours(self.augmentation, self.data.size, self._streams())
+        return measure_colours(
+            self.augmentation, self.data.size, self._streams(), without_colour=self._without_colour
+        )
 
     @cached_property
     def samples(self) -> Samples | None:
