@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
+from catalyst_cityscapes.data.augmentation.colour_steps import without_colour_steps
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams, training_set
-from catalyst_cityscapes.lab.measure.colour_steps import without_colour_steps
 from catalyst_cityscapes.lab.measure.geometry import Augmentation, Colours, Draw, measure_colours, measure_draw
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
@@ -155,9 +155,7 @@ class RecipeProfile:
     @cached_property
     def colours(self) -> Colours:
         """What the augmentation does to black, white and coloured images."""
-        return measure_colours(
-            self.augmentation, self.data.size, self._streams(), without_colour=self._without_colour
-        )
+        return measure_colours(self.augmentation, self.data.size, self._streams(), without_colour=self._without_colour)
 
     @cached_property
     def samples(self) -> Samples | None:

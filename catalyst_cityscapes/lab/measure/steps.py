@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from catalyst_cityscapes.lab.measure.colour_steps import is_colour_step
+from catalyst_cityscapes.data.augmentation.colour_steps import is_colour_step
 from catalyst_cityscapes.lab.measure.geometry import Draw, measure_draw, run_once
 from semseg_ref.base.errors import DataError
 from semseg_ref.base.seed_streams import SeedStreams

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from catalyst_cityscapes.data.augmentation import Pipeline, mmseg
 from catalyst_cityscapes.data.augmentation.adapters import adapted
-from catalyst_cityscapes.lab.measure.colour_steps import is_colour_step, without_colour_steps
+from catalyst_cityscapes.data.augmentation.colour_steps import is_colour_step, without_colour_steps
 from catalyst_cityscapes.lab.measure.geometry import measure_colours, measure_draw
 from catalyst_cityscapes.lab.measure.steps import measure_steps
 from semseg_ref.base.seed_streams import SeedStreams
@@ -95,4 +95,6 @@ def test_colour_is_told_from_movement(step, expected):
 
 def test_a_colour_step_alone_moves_nothing():
     (step,) = measure_steps(pipeline(colour=mmseg.PhotoMetricDistortion()), 19, 255, 4)
-    assert step.draws and not step.moves and not step.spread
+    assert step.draws
+    assert not step.moves
+    assert not step.spread
