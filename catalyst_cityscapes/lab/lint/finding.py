@@ -42,6 +42,8 @@ class Rule:
         check: `facts -> diagnostics`; it yields nothing where what it asks for could not be measured.
         issues: public threads about this fault.
         reference_networks: whether it holds for networks of the reference's parts only (layer0 ... layer4, cls).
+        sgd: whether it holds for SGD only: what the official recipe sets says nothing about a rule of another kind.
+        batch_norm: whether it is about batch norm, which not every network has.
     """
 
     id: str
@@ -52,6 +54,8 @@ class Rule:
     check: Callable[[Facts], Iterator[Diagnostic]]
     issues: tuple[str, ...] = ()
     reference_networks: bool = False
+    sgd: bool = False
+    batch_norm: bool = False
 
 
 @dataclass(frozen=True)

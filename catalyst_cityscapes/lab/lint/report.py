@@ -6,8 +6,9 @@ from typing import Any
 
 from catalyst_cityscapes.lab.lint import DRAWS, SAMPLES
 from catalyst_cityscapes.lab.lint.description import describe
-from catalyst_cityscapes.lab.lint.facts import default_processes, gather
+from catalyst_cityscapes.lab.lint.facts import Facts, default_processes, gather
 from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Finding
+from catalyst_cityscapes.lab.lint.rules.decay import SGD_KINDS
 from catalyst_cityscapes.lab.lint.table import RULES
 from catalyst_cityscapes.recipe.schema import Recipe
 
@@ -77,10 +78,7 @@ def lint(
     """
     processes = default_processes(recipe) if processes is None else processes
     facts = gather(recipe, processes, draws, samples, use_data)
-    is_other = facts.network is not None and not facts.network.has_reference_parts
-    others = [rule.id for rule in RULES.values() if rule.reference_networks and is_other]
-    if others:
-        facts.skipped.append(f"{', '.join(others)}: of the reference's networks; {facts.network.kind} is another")
+    others = _not_asked(facts)
     found = [
         Finding(rule.id, said.severity, rule.baseline, said.evidence, said.fix or rule.fix, said.measured)
         for rule in RULES.values()
@@ -96,3 +94,21 @@ def lint(
         tuple(facts.skipped),
         tuple(describe(facts)),
     )
+
+
+def _not_asked(facts: Facts) -> set[str]:
+    """Ids of the rules that say nothing about such a recipe; which and why joins what was skipped."""
+    network, optimisation = facts.network, facts.optimisation
+    reasons = []
+    if network is not None and not network.has_reference_parts:
+        reasons.append(("reference_networks", f"of the reference's networks; {network.kind} is another"))
+    if optimisation is not None and optimisation.optimizer not in SGD_KINDS:
+        reasons.append(("sgd", f"the official values are SGD's; the optimiser is {optimisation.optimizer}"))
+    if network is not None and not network.norm_settings:
+        reasons.append(("batch_norm", "of batch norm; the network has none"))
+    others: set[str] = set()
+    for kind, why in reasons:
+        ids = [rule.id for rule in RULES.values() if getattr(rule, kind) and rule.id not in others]
+        facts.skipped.append(f"{', '.join(ids)}: {why}")
+        others.update(ids)
+    return others

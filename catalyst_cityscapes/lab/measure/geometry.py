@@ -2,9 +2,8 @@
 
 For each draw the same pipeline runs, with the same random numbers, on a black image, a white one, and two that hold
 every pixel's column and row as grey levels. Black and white tell what the pipeline does to values and which output
-pixels show the image at all; the other two tell from where each output pixel comes. Labels travel along: a constant
-one, one of two far classes in blocks, and bands of the coordinates. So it does not matter which library the
-augmentation is made of.
+pixels show the image at all; the other two tell from where each output pixel comes. Labels travel along: two far
+classes in blocks, and bands of the coordinates. So it does not matter which library the augmentation is made of.
 """
 
 import math
@@ -72,15 +71,12 @@ class Draw:
 class Colours:
     """Grey levels 0..255 that red, green and blue of a constant image have in output channel 0, 1, 2.
 
-    `matrix[c][i]` is the response of output channel c to input channel i, 1 for the reference's identity.
+    `matrix[c][i]` is the response of output channel c to input channel i, 1 for the reference's identity;
+    `order[c]` is the input channel that output channel c shows most of without colour steps, (0, 1, 2) for RGB kept.
     """
 
     matrix: np.ndarray
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Which input channel each output channel shows most of; (0, 1, 2) is RGB kept."""
-        return tuple(int(i) for i in np.abs(self.matrix).argmax(axis=1))
+    order: tuple[int, ...]
 
 
 def run_once(
@@ -118,6 +114,7 @@ def measure_draw(
     streams: SeedStreams,
     epoch: int = 0,
     index: int = 0,
+    without_colour: Augmentation | None = None,
 ) -> Draw:
     """Measures one draw.
 
@@ -126,26 +123,33 @@ def measure_draw(
         size: (height, width) of the images that it gets.
         classes, ignore_index: of the labels.
         streams, epoch, index: position of the draw.
+        without_colour: the same with its colour steps' images thrown away (`colour_steps`), from which places are
+            read; None where it has none.
 
     Raises:
         DataError: see `run_once`.
     """
     h, w = size
+    places = augmentation if without_colour is None else without_colour
     rows = np.linspace(0, 255, h, dtype=np.float32)[:, None]
     columns = np.linspace(0, 255, w, dtype=np.float32)[None, :]
     far = (0, classes - 1)
     blocks = np.indices((h, w)) // BLOCK
     two_classes = np.where(blocks.sum(axis=0) % 2 == 0, far[0], far[1]).astype(np.uint8)
 
-    def send(grey: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def send(grey: np.ndarray, label: np.ndarray, through: Augmentation = places) -> tuple[np.ndarray, np.ndarray]:
         image = np.broadcast_to(grey[..., None], (h, w, 3)).astype(np.float32)
-        return run_once(augmentation, image, label, streams, epoch, index)
+        return run_once(through, image, label, streams, epoch, index)
 
     bands = min(classes, BANDS)
-    row_bands = np.broadcast_to((np.arange(h) * bands // h)[:, None], (h, w)).astype(np.uint8)
-    column_bands = np.broadcast_to((np.arange(w) * bands // w)[None, :], (h, w)).astype(np.uint8)
-    black, constant = send(np.zeros((h, w), np.float32), np.full((h, w), far[1], np.uint8))
-    white, blocky = send(np.full((h, w), 255, np.float32), two_classes)
+    # A crop may look at the classes in it. No window is of one class mainly, so that all labels give the same crop.
+    apart = bands // 2 if bands >= 4 else 0
+    checker = apart * (blocks.sum(axis=0) % 2)
+    row_bands = (((np.arange(h) * bands // h)[:, None] + checker) % bands).astype(np.uint8)
+    column_bands = (((np.arange(w) * bands // w)[None, :] + checker) % bands).astype(np.uint8)
+    zeros, full = np.zeros((h, w), np.float32), np.full((h, w), 255, np.float32)
+    black, _ = send(zeros, two_classes)
+    white, blocky = send(full, two_classes)
     across, column_label = send(np.broadcast_to(columns, (h, w)), column_bands)
     down, row_label = send(np.broadcast_to(rows, (h, w)), row_bands)
 
@@ -153,7 +157,7 @@ def measure_draw(
     cover = np.mean([_share_of_full(np.abs(channel)) for channel in response], axis=0)
     inside, padded = cover > COVERED, cover < UNCOVERED
     share = inside.mean()
-    ignored = constant == ignore_index
+    ignored = blocky == ignore_index
     kept = set(np.unique(blocky).tolist()) <= {*far, ignore_index}
     common = {
         "size": inside.shape,
@@ -172,6 +176,9 @@ def measure_draw(
     y = ((down - black) / gain).mean(axis=0) * (h - 1)
     fit = _affine(inside, x, y)
     mean, std = [], []
+    if without_colour is not None:
+        black, white = (send(grey, two_classes, augmentation)[0] for grey in (zeros, full))
+        response = white - black
     for channel in range(3):
         slope = np.median(response[channel][inside])
         offset = np.median(black[channel][inside])
@@ -181,7 +188,7 @@ def measure_draw(
     smaller = min(fitted["scale_y"], fitted["scale_x"])
     # Nearest and bilinear grids differ by up to an output pixel, which is several source pixels in a small output.
     reach = 2 * max(1.0, 1 / smaller) if smaller > 0 else float(max(size))
-    aligned = _aligned(inside & ~ignored, x, y, column_label, row_label, bands, size, reach)
+    aligned = _aligned(inside & ~ignored, x, y, column_label, row_label, bands, apart, size, reach)
     return Draw(**common, **fitted, labels_aligned=aligned, mean=tuple(mean), std=tuple(std))
 
 
@@ -230,6 +237,7 @@ def _aligned(
     column_label: np.ndarray,
     row_label: np.ndarray,
     bands: int,
+    apart: int,
     size: tuple[int, int],
     reach: float,
 ) -> float:
@@ -241,18 +249,33 @@ def _aligned(
         # Within `reach` source pixels of a band's edge either side is right.
         low = (np.clip(position - reach, 0, length - 1).astype(int) * bands) // length
         high = (np.clip(position + reach, 0, length - 1).astype(int) * bands) // length
-        total += float(((label >= low) & (label <= high))[inside].mean())
+        # Every other block is labelled as if it lay `apart` bands further on.
+        fits = [(label - shift) % bands for shift in (0, apart)]
+        total += float(np.any([(band >= low) & (band <= high) for band in fits], axis=0)[inside].mean())
     return total / 2
 
 
 def measure_colours(
-    augmentation: Augmentation, size: tuple[int, int], streams: SeedStreams, epoch: int = 0, index: int = 0
+    augmentation: Augmentation,
+    size: tuple[int, int],
+    streams: SeedStreams,
+    epoch: int = 0,
+    index: int = 0,
+    without_colour: Augmentation | None = None,
 ) -> Colours:
-    """Where red, green and blue end up, from constant images.
+    """Where red, green and blue end up, from constant images; see `measure_draw` for the arguments.
 
     Raises:
         DataError: see `run_once`.
     """
+    matrix = _responses(augmentation, size, streams, epoch, index)
+    kept = matrix if without_colour is None else _responses(without_colour, size, streams, epoch, index)
+    return Colours(matrix, tuple(int(i) for i in np.abs(kept).argmax(axis=1)))
+
+
+def _responses(
+    augmentation: Augmentation, size: tuple[int, int], streams: SeedStreams, epoch: int, index: int
+) -> np.ndarray:
     h, w = size
     label = np.zeros((h, w), np.uint8)
     outputs = []
@@ -267,4 +290,4 @@ def measure_colours(
             for c in range(3):
                 whole = np.median((grey - black)[c][visible])
                 matrix[c, i] = np.median((output - black)[c][visible]) / whole if whole else 0.0
-    return Colours(matrix)
+    return matrix

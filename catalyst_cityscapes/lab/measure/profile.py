@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
+from catalyst_cityscapes.data.augmentation.colour_steps import without_colour_steps
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams, training_set
 from catalyst_cityscapes.inference.geometry import scale_of_test
 from catalyst_cityscapes.lab.measure.geometry import Augmentation, Colours, Draw, measure_colours, measure_draw
@@ -130,12 +131,20 @@ class RecipeProfile:
         return measure_optimisation(self.recipe, self.network, self.exposure.batches_per_epoch)
 
     @cached_property
+    def _without_colour(self) -> Augmentation | None:
+        rest = without_colour_steps(self.augmentation)
+        return None if rest is self.augmentation else rest
+
+    @cached_property
     def draws(self) -> tuple[Draw, ...]:
         """What the augmentation did to known images."""
         data, streams = self.recipe.data, self._streams()
+        places = self._without_colour
         try:
             return tuple(
-                measure_draw(self.augmentation, self.data.size, data.classes, data.ignore_index, streams, 0, index)
+                measure_draw(
+                    self.augmentation, self.data.size, data.classes, data.ignore_index, streams, 0, index, places
+                )
                 for index in range(self._counts[0])
             )
         except (cv2.error, ValueError, TypeError, IndexError, RuntimeError) as error:
@@ -147,7 +156,7 @@ class RecipeProfile:
     @cached_property
     def colours(self) -> Colours:
         """What the augmentation does to black, white and coloured images."""
-        return measure_colours(self.augmentation, self.data.size, self._streams())
+        return measure_colours(self.augmentation, self.data.size, self._streams(), without_colour=self._without_colour)
 
     @cached_property
     def samples(self) -> Samples | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from catalyst_cityscapes.data.augmentation.colour_steps import is_colour_step
 from catalyst_cityscapes.lab.measure.geometry import Draw, measure_draw, run_once
 from semseg_ref.base.errors import DataError
 from semseg_ref.base.seed_streams import SeedStreams
@@ -81,14 +82,16 @@ def measure_steps(augmentation: Any, classes: int, ignore_index: int, draws: int
             measured.append(Step(name, kind, ()))
             continue
         alone = _channels_first(step)
+        moves_nothing = is_colour_step(step)
+        places = _channels_first(lambda *sample: sample) if moves_nothing else None
         try:
             found = tuple(
-                measure_draw(alone, CANVAS, classes, ignore_index, streams, 0, index) for index in range(draws)
+                measure_draw(alone, CANVAS, classes, ignore_index, streams, 0, index, places) for index in range(draws)
             )
         except DataError:
             found = ()
         bare = Step(name, kind, found)
-        if found and not bare.moves:
+        if found and not moves_nothing and not bare.moves:
             spreads = [s for index in range(IMPULSES) if (s := _spread(alone, streams, index)) is not None]
             bare = Step(name, kind, found, tuple(spreads), len(spreads) / IMPULSES)
         measured.append(bare)

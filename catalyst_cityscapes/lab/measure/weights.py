@@ -25,6 +25,7 @@ class InitialWeights:
         matched, expected: tensors of the network's backbone that the file fills, of how many.
         is_imagenet: the file is a classification ResNet.
         problem: why it does not fit, or cannot be read; None where it does.
+        option: the network's argument for pre-trained weights, where it is not used.
     """
 
     random: bool
@@ -34,6 +35,7 @@ class InitialWeights:
     expected: int = 0
     is_imagenet: bool = False
     problem: str | None = None
+    option: str | None = None
 
 
 def measure_initial_weights(recipe: Recipe, network: nn.Module) -> InitialWeights:
@@ -51,10 +53,12 @@ def measure_initial_weights(recipe: Recipe, network: nn.Module) -> InitialWeight
         return InitialWeights(random=False)
     given = node.get(option, arguments[option].default)
     if not given:
-        return InitialWeights(random=True)
+        return InitialWeights(random=True, option=option)
     if option != "pretrained":
         return InitialWeights(random=False)
     identity = identify(network.state_dict())
+    if given is True and identity.depth is None:
+        return InitialWeights(random=False)  # of another library, which fetches its own
     file = "v2" if identity.stem == DEEP_STEM else "torchvision"
     path = INIT_FOLDER / f"resnet{identity.depth}_{file}.pth" if given is True else Path(str(given))
     if not path.is_file():

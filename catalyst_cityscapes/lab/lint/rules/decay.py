@@ -241,11 +241,27 @@ RULES = (
         IMPULSE,
         "optimizer.nesterov: false",
         _nesterov,
+        sgd=True,
     ),
-    Rule("dampened-gradients", ("warning",), "official recipe", IMPULSE, "optimizer.dampening: 0", _dampened),
+    Rule(
+        "dampened-gradients",
+        ("warning",),
+        "official recipe",
+        IMPULSE,
+        "optimizer.dampening: 0",
+        _dampened,
+        sgd=True,
+    ),
     Rule("gradient-ascent", ("error",), "official recipe", IMPULSE, "optimizer.maximize: false", _ascent),
     Rule(
-        "weight-decay-unlike-official", ("warning",), "official recipe", IDLE, SGD, _amount, (FOUNDING, SHIPPED_CONFIG)
+        "weight-decay-unlike-official",
+        ("warning",),
+        "official recipe",
+        IDLE,
+        SGD,
+        _amount,
+        (FOUNDING, SHIPPED_CONFIG),
+        sgd=True,
     ),
     Rule("no-weight-decay", ("warning",), "official recipe", IDLE, "optimizer.weight_decay: 0.0001", _none),
     Rule(
@@ -256,6 +272,7 @@ RULES = (
         "optimizer.groups: catalyst_cityscapes.optim.reference_groups, which decays biases and batch norm too",
         _exceptions,
         (FOUNDING,),
+        sgd=True,
     ),
     Rule(
         "weight-decay-by-part",
@@ -265,6 +282,7 @@ RULES = (
         "one weight_decay for all groups",
         _by_part,
         (FOUNDING,),
+        sgd=True,
     ),
     Rule("weight-decay-decoupled", ("warning",), "official recipe", IDLE, SGD, _decoupled, (FOUNDING,)),
 )

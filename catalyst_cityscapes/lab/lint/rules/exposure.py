@@ -166,6 +166,7 @@ RULES = (
         "callbacks.sync_bn: catalyst_cityscapes.callbacks.SyncBNConversion, and a larger sampling.batch_size",
         _group,
         (SMALL_BATCH, APEX_SYNC_BN),
+        batch_norm=True,
     ),
     Rule(
         "fewer-steps",

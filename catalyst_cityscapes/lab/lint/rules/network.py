@@ -121,8 +121,12 @@ def _frozen(facts: Facts) -> Iterator[Diagnostic]:
 
 def _random_weights(facts: Facts) -> Iterator[Diagnostic]:
     if facts.weights is not None and facts.weights.random:
+        is_encoder = facts.weights.option == "encoder_weights"
         yield Diagnostic(
-            "warning", "the backbone starts from random weights, the official one from ImageNet's", {"random": True}
+            "warning",
+            "the backbone starts from random weights, the official one from ImageNet's",
+            {"random": True},
+            "model.encoder_weights: imagenet" if is_encoder else None,
         )
 
 
@@ -291,6 +295,7 @@ RULES = (
         "momentum 0.1, eps 1e-5",
         _norm_settings,
         reference_networks=True,
+        batch_norm=True,
     ),
     Rule(
         "frozen-parameters",

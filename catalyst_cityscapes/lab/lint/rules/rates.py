@@ -252,6 +252,7 @@ RULES = (
         "optimizer.groups: catalyst_cityscapes.optim.reference_groups with head_multiplier: 10",
         _head_rate,
         (FOUNDING,),
+        sgd=True,
     ),
     Rule(
         "head-rate-changes",
@@ -269,6 +270,7 @@ RULES = (
         "optimizer.lr: 0.01 for 16 images a step",
         _base_rate,
         (SHIPPED_CONFIG,),
+        sgd=True,
     ),
     Rule(
         "rate-per-image",
@@ -278,10 +280,20 @@ RULES = (
         "see the finding",
         _per_image,
         (SMALL_BATCH,),
+        sgd=True,
     ),
     Rule("rate-constant", ("error",), "official recipe", CURVES, f"add a schedule: {POLY}", _constant),
     Rule("rate-zero", ("error",), "own words", CURVES, "set optimizer.lr and the groups' multipliers above 0", _zero),
-    Rule("warm-up", ("warning",), "official recipe", CURVES, f"start at the base rate: {POLY}", _warm_up, (FOUNDING,)),
+    Rule(
+        "warm-up",
+        ("warning",),
+        "official recipe",
+        CURVES,
+        f"start at the base rate: {POLY}",
+        _warm_up,
+        (FOUNDING,),
+        sgd=True,
+    ),
     Rule(
         "rate-ends-high", ("warning",), "official recipe", CURVES, f"let the rate fall to 0: {POLY}", _end, (FOUNDING,)
     ),
@@ -303,6 +315,15 @@ RULES = (
         _idle,
     ),
     Rule("rate-rises", ("warning",), "official recipe", CURVES, POLY, _rises),
-    Rule("schedule-unlike-poly", ("warning",), "official recipe", CURVES, POLY, _unlike_poly, (FOUNDING,)),
+    Rule(
+        "schedule-unlike-poly",
+        ("warning",),
+        "official recipe",
+        CURVES,
+        POLY,
+        _unlike_poly,
+        (FOUNDING,),
+        sgd=True,
+    ),
     Rule("rate-changes-by-epoch", ("warning",), "official recipe", CURVES, POLY, _steps_in_epochs),
 )

@@ -68,10 +68,9 @@ def _unlike_test(facts: Facts) -> Iterator[Diagnostic]:
     (mean, std), tested = found, _tested_with(facts)
     # A colour augmentation moves the statistics from draw to draw; the test's must be among them.
     means, stds = _drawn(facts)
-    means_fit = (means.min(axis=0) <= tested[0] + 1) & (means.max(axis=0) >= tested[0] - 1)
-    stds_fit = (stds.min(axis=0) <= tested[1] * 1.02) & (stds.max(axis=0) >= tested[1] * 0.98)
-    if means_fit.all() and stds_fit.all():
-        yield from _unlike_official(mean, std)
+    if _is_among(means, stds, *tested):
+        if not _is_among(means, stds, np.array(MEAN), np.array(STD)):
+            yield _unlike_official(mean, std)
         return
     reverse = np.abs(mean[::-1] - tested[0]).max() <= 1
     yield Diagnostic(
@@ -82,11 +81,16 @@ def _unlike_test(facts: Facts) -> Iterator[Diagnostic]:
     )
 
 
-def _unlike_official(mean: np.ndarray, std: np.ndarray) -> Iterator[Diagnostic]:
+def _is_among(means: np.ndarray, stds: np.ndarray, mean: np.ndarray, std: np.ndarray) -> bool:
+    """Whether a mean and a deviation [3] lie in the range of the drawn ones [draws, 3], up to measuring errors."""
+    means_fit = (means.min(axis=0) <= mean + 1) & (means.max(axis=0) >= mean - 1)
+    stds_fit = (stds.min(axis=0) <= std * 1.02) & (stds.max(axis=0) >= std * 0.98)
+    return bool(means_fit.all() and stds_fit.all())
+
+
+def _unlike_official(mean: np.ndarray, std: np.ndarray) -> Diagnostic:
     # Training and test agree, the test having taken the training's: no fault, but other values than published weights.
-    if np.abs(mean - MEAN).max() <= 1 and np.abs(std / STD - 1).max() <= 0.02:
-        return
-    yield Diagnostic(
+    return Diagnostic(
         "warning",
         f"training and test subtract {_text(mean)} and divide by {_text(std)}, the official recipe "
         f"{_text(np.array(MEAN))} and {_text(np.array(STD))}, for which ImageNet weights were made",
