@@ -22,7 +22,7 @@ class NMF2D(nn.Module):
         """Features float [N, C, h, w], not negative -> what bases and coefficients make of them, the same shape."""
         shape = x.shape
         x = x.flatten(2)
-        bases = torch.rand(shape[0], shape[1], RANK).to(x)
+        bases = torch.rand(shape[0], shape[1], RANK, dtype=torch.float32, device="cpu").to(x)
         bases = F.normalize(bases, dim=1)
         coefficients = torch.softmax(torch.bmm(x.transpose(1, 2), bases), dim=-1)
         for _ in range(TRAIN_STEPS if self.training else EVAL_STEPS):

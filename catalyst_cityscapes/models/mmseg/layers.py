@@ -137,5 +137,5 @@ def init_head(head: Head, is_classifier_drawn: bool = True) -> None:
 
 def linear_rates(drop_path: float, depths: Sequence[int]) -> list[list[float]]:
     """Stochastic depth's rates, 0 at the first block to `drop_path` at the last, one list a stage; float32 values."""
-    rates = torch.linspace(0, drop_path, sum(depths))
+    rates = torch.linspace(0, drop_path, sum(depths), device="cpu")
     return [part.tolist() for part in rates.split(list(depths))]
