@@ -53,7 +53,7 @@ def build(
     dropout: float | None = None,
     drop_path: float | None = None,
     head_channels: int | None = None,
-    pretrained: str | Path | None = None,
+    pretrained: str | Path | bool | None = None,
 ) -> EncoderDecoder:
     """One of mmsegmentation's networks: its state dict's names, shapes and order, its function, its random weights.
 
@@ -66,7 +66,8 @@ def build(
         dropout: probability of dropping a channel before each classifier, 0..1 without 1; None: the recipe's.
         drop_path: of a whole branch in the last block of SegFormer's and SegNeXt's backbones, likewise.
         head_channels: width of SegNeXt's head, a multiple of 32; None: the published width of that size.
-        pretrained: file of the backbone's ImageNet weights, see `pretrained.load_backbone`; None for random ones.
+        pretrained: file of the backbone's ImageNet weights, see `pretrained.load_backbone`; None or False for
+            random ones.
 
     Raises:
         OptionError: no such network, a value out of its range, or a setting that this network does not have.
@@ -76,9 +77,9 @@ def build(
     """
     family, _, variant = name.partition("_") if isinstance(name, str) else ("", "", "")
     if family not in FAMILIES or variant not in FAMILIES[family].variants:
-        raise OptionError(f"model.name: no such network: {name!r}{did_you_mean(str(name), NAMES)}")
+        raise OptionError(f"name: no such network: {name!r}{did_you_mean(str(name), NAMES)}")
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-        raise OptionError(f"model.classes: {classes!r}: expected an int of at least 2")
+        raise OptionError(f"classes: {classes!r}: expected an int of at least 2")
     given = {
         "align_corners": align_corners,
         "dropout": _probability("dropout", dropout),
@@ -88,16 +89,18 @@ def build(
     if head_channels is not None and (not isinstance(head_channels, int) or head_channels < 1 or head_channels % 32):
         nearest = max(32, round(head_channels / 32) * 32) if isinstance(head_channels, (int, float)) else 256
         raise OptionError(
-            f"model.head_channels: {head_channels!r}: expected a multiple of 32 (norm in 32 groups); nearest: {nearest}"
+            f"head_channels: {head_channels!r}: expected a multiple of 32 (norm in 32 groups); nearest: {nearest}"
         )
     settings = dict(FAMILIES[family].defaults)
     for key, value in given.items():
         if key in settings:
             settings[key] = settings[key] if value is None else value
         elif value:  # A rate of 0 asks for what is there already.
-            raise OptionError(f"model.{key}: {value!r}: {name} has none; it takes {', '.join(settings)}")
+            raise OptionError(f"{key}: {value!r}: {name} has none; it takes {', '.join(settings)}")
     network = FAMILIES[family].make(variant, classes, **settings)
-    if pretrained is not None:
+    if pretrained is True:
+        raise OptionError("pretrained: True: expected a file's path; initmodel/README.md says which file it is")
+    if pretrained:
         load_backbone(network.backbone, pretrained)
     return network
 
@@ -105,5 +108,5 @@ def build(
 def _probability(key: str, value: float | None) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if value is not None and not (is_number and 0 <= value < 1):
-        raise OptionError(f"model.{key}: {value!r}: expected a probability of 0..1, below 1")
+        raise OptionError(f"{key}: {value!r}: expected a probability of 0..1, below 1")
     return value

@@ -41,7 +41,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"model.pretrained: {path}: no such file; see initmodel/README.md for where to get it")
+        raise CheckpointError(f"pretrained: {path}: no such file; see initmodel/README.md for where to get it")
     state = weights_in(read_checkpoint(path), path)
     state = {name: value for name, value in state.items() if not name.startswith(CLASSIFIER)}
     if any(".attn.kv." in name for name in state):
@@ -61,7 +61,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
         if names
     ]
     if faults:
-        raise CheckpointError(f"model.pretrained: {path}: not the weights of this backbone; {'; '.join(faults)}")
+        raise CheckpointError(f"pretrained: {path}: not the weights of this backbone; {'; '.join(faults)}")
     backbone.load_state_dict({**own, **state})
 
 

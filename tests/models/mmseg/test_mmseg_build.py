@@ -72,12 +72,13 @@ def test_settings_reach_their_layers():
         ("segformer_b9", {}, "segformer_b"),
         ("segformer", {}, "no such network"),
         (3, {}, "no such network: 3"),
-        ("segformer_b0", {"classes": 1}, "model.classes: 1: expected an int of at least 2"),
+        ("segformer_b0", {"classes": 1}, "classes: 1: expected an int of at least 2"),
         ("pspnet_r18", {"drop_path": 0.1}, "pspnet_r18 has none; it takes align_corners, dropout"),
-        ("pspnet_r18", {"head_channels": 256}, "model.head_channels: 256: pspnet_r18 has none"),
+        ("pspnet_r18", {"head_channels": 256}, "head_channels: 256: pspnet_r18 has none"),
         ("segnext_t", {"head_channels": 100}, "nearest: 96"),
-        ("segformer_b0", {"dropout": 1.0}, "model.dropout: 1.0: expected a probability"),
-        ("segformer_b0", {"drop_path": -0.1}, "model.drop_path: -0.1: expected a probability"),
+        ("segformer_b0", {"dropout": 1.0}, "dropout: 1.0: expected a probability"),
+        ("segformer_b0", {"pretrained": True}, "initmodel/README.md says which file"),
+        ("segformer_b0", {"drop_path": -0.1}, "drop_path: -0.1: expected a probability"),
     ],
 )
 def test_refusals_name_the_setting(name, overrides, message):
@@ -86,7 +87,12 @@ def test_refusals_name_the_setting(name, overrides, message):
 
 
 def test_a_recipe_builds_one():
-    node = {"_target_": "catalyst_cityscapes.models.mmseg.build", "name": "segformer_b0", "classes": 5}
+    node = {
+        "_target_": "catalyst_cityscapes.models.mmseg.build",
+        "name": "segformer_b0",
+        "classes": 5,
+        "pretrained": False,
+    }
     network = targets.build(node, "model")
     assert network.decode_head.conv_seg.out_channels == 5
 
