@@ -17,7 +17,7 @@ Outputs = tuple[Tensor, ...]
 """Logits, float [N, K, h, w] each: the main ones, then the auxiliary ones in the order of the loss weights."""
 
 Resized = Literal["logits", "labels"]
-TRAITS = ("align_corners", "resized_for_loss", "size_rule", "size_step")
+TRAITS = ("align_corners", "random_at_test", "resized_for_loss", "size_rule", "size_step")
 """Attributes by which a network may say more about itself; whoever wraps one passes them on."""
 MAIN_KEYS = ("out", "logits")
 """Of the main logits in a mapping: torchvision's and transformers' names."""

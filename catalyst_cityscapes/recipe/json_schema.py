@@ -41,6 +41,7 @@ SOURCES: Mapping[str, Sources] = {
     "augmentation.steps.*": AUGMENTATION,
     "model": (
         ("catalyst_cityscapes.models", ""),
+        ("catalyst_cityscapes.models.mmseg", ""),
         ("segmentation_models_pytorch", "^[A-Z]"),
         ("torchvision.models.segmentation", "^[a-z]"),
     ),

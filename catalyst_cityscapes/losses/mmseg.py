@@ -1,0 +1,37 @@
+"""mmsegmentation's losses of one batch, under its names."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from catalyst_cityscapes.losses.cross_entropy import CrossEntropy
+from catalyst_cityscapes.models.outputs import Outputs
+from catalyst_cityscapes.models.resizing import Resizing
+
+NAMES = ("decode.loss_ce", "aux.loss_ce")
+
+
+def mmseg_loss(
+    outputs: Outputs,
+    target: Tensor,
+    weights: Sequence[float],
+    align_corners: bool,
+    names: Sequence[str] = NAMES,
+) -> dict[str, Tensor]:
+    """Cross entropy of each head's resized logits over all pixels, ignored ones (255) counted in the divisor.
+
+    Args:
+        outputs: logits float [N, K, h, w] each, main first.
+        target: int64 [N, H, W].
+        weights: one a head, main first; each is in its loss already.
+        align_corners: of the logits' resizing.
+        names: of the losses, in the order of the outputs; a network's `loss_names` (OCRNet's differ).
+
+    Returns:
+        One 0-dim loss a head; what is trained is their sum.
+
+    Source: ../shared/mmseg/behaviour.md, section 2.
+    """
+    criterion, resizing = CrossEntropy(average="all"), Resizing("logits", align_corners)
+    heads = zip(names, outputs, weights, strict=False)
+    return {name: weight * criterion(*resizing(logits, target)) for name, logits, weight in heads}

@@ -1,0 +1,164 @@
+"""mmsegmentation's networks as anybody else's: every name, outputs, what they say of themselves, ImageNet files."""
+
+import pytest
+import torch
+from torch import nn
+
+from catalyst_cityscapes.losses import mmseg_loss
+from catalyst_cityscapes.models.mmseg import NAMES, build
+from catalyst_cityscapes.models.mmseg.pretrained import load_backbone
+from catalyst_cityscapes.models.outputs import align_corners_of, resized_for_loss, size_rule_of
+from catalyst_cityscapes.models.parts import head_names
+from catalyst_cityscapes.recipe.nodes import targets
+from semseg_ref.base.errors import CheckpointError, OptionError
+from support.golden.mmseg_networks import on_meta
+
+STRIDE_8 = ("pspnet", "segnext")
+SAMPLE = ("pspnet_r18", "deeplabv3plus_r101", "hrnet_w18s", "ocrnet_w18s", "segformer_b1", "segnext_s", "segnext_l")
+"""Names of each family that have no golden file."""
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_logits_have_their_stride(name):
+    assert name in NAMES
+    network = on_meta(name, classes=7)
+    x = torch.empty(2, 3, 64, 96, device="meta")
+    side = 8 if name.startswith(STRIDE_8) else 4
+    heads = 2 if name.startswith(("pspnet", "deeplab", "ocrnet")) else 1
+
+    training, evaluation = network.train()(x), network.eval()(x)
+    assert len(training) == heads
+    assert len(evaluation) == 1
+    assert len(network.all_logits(x)) == heads
+    assert training[0].shape == evaluation[0].shape == (2, 7, 64 // side, 96 // side)
+
+
+def test_they_say_what_training_and_test_must_know():
+    psp, hrnet, segnext = on_meta("pspnet_r18"), on_meta("hrnet_w18s"), on_meta("segnext_t")
+    assert align_corners_of(psp)
+    assert not align_corners_of(hrnet)
+    assert not align_corners_of(on_meta("pspnet_r18", align_corners=False))
+    assert head_names(psp) == ("decode_head", "auxiliary_head")
+    assert head_names(hrnet) == ("decode_head",)
+    assert resized_for_loss(psp) == "logits"
+    size_rule_of(psp).check(97, "side")
+    assert segnext.random_at_test
+    assert not hrnet.random_at_test
+
+
+def test_segnext_draws_its_bases_from_the_generator_of_the_cpu():
+    network = build("segnext_t", head_channels=32).eval()
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        one, other = network(x)[0], network(x)[0]
+        torch.manual_seed(1)
+        again = network(x)[0]
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert network.decode_head.conv_seg.in_channels == 32
+
+
+def test_settings_reach_their_layers():
+    network = on_meta("segformer_b0", dropout=0.25, drop_path=0.5)
+    assert network.decode_head.dropout.p == 0.25
+    assert network.backbone.layers[3][1][1].drop_path.p == 0.5
+    assert isinstance(on_meta("pspnet_r18", dropout=0).auxiliary_head.dropout, nn.Identity)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("segformer_b9", {}, "segformer_b"),
+        ("segformer", {}, "no such network"),
+        (3, {}, "no such network: 3"),
+        ("segformer_b0", {"classes": 1}, "classes: 1: expected an int of at least 2"),
+        ("pspnet_r18", {"drop_path": 0.1}, "pspnet_r18 has none; it takes align_corners, dropout"),
+        ("pspnet_r18", {"head_channels": 256}, "head_channels: 256: pspnet_r18 has none"),
+        ("segnext_t", {"head_channels": 100}, "nearest: 96"),
+        ("segformer_b0", {"dropout": 1.0}, "dropout: 1.0: expected a probability"),
+        ("segformer_b0", {"pretrained": True}, "initmodel/README.md says which file"),
+        ("segformer_b0", {"drop_path": -0.1}, "drop_path: -0.1: expected a probability"),
+    ],
+)
+def test_refusals_name_the_setting(name, overrides, message):
+    with pytest.raises(OptionError, match=message):
+        build(name, **overrides)
+
+
+def test_a_recipe_builds_one():
+    node = {
+        "_target_": "catalyst_cityscapes.models.mmseg.build",
+        "name": "segformer_b0",
+        "classes": 5,
+        "pretrained": False,
+    }
+    network = targets.build(node, "model")
+    assert network.decode_head.conv_seg.out_channels == 5
+
+
+def test_losses_carry_their_weight_and_names():
+    outputs = (torch.randn(2, 5, 4, 4), torch.randn(2, 5, 2, 2))
+    target = torch.randint(0, 5, (2, 8, 8))
+    losses = mmseg_loss(outputs, target, (1.0, 0.4), False)
+    unweighted = mmseg_loss(outputs, target, (1.0, 1.0), False)
+    assert list(losses) == ["decode.loss_ce", "aux.loss_ce"]
+    assert losses["aux.loss_ce"] == 0.4 * unweighted["aux.loss_ce"]
+    ignored = mmseg_loss(outputs, torch.full((2, 8, 8), 255), (1.0, 0.4), False)
+    assert sum(ignored.values()) == 0
+
+
+def authors_mit(own):
+    """mmsegmentation's entries of a MiT under its authors' names, query apart from key and value."""
+    renamed = {}
+    for name, value in own.items():
+        stage, part, rest = name.removeprefix("layers.").split(".", 2)
+        number = int(stage) + 1
+        if part == "0":
+            key = f"patch_embed{number}.{rest.replace('projection', 'proj')}"
+        elif part == "2":
+            key = f"norm{number}.{rest}"
+        else:
+            key = f"block{number}.{rest}"
+        key = key.replace("attn.attn.out_proj", "attn.proj").replace("ffn.layers.0", "mlp.fc1")
+        key = key.replace("ffn.layers.1", "mlp.dwconv.dwconv").replace("ffn.layers.4", "mlp.fc2")
+        if "in_proj_" in key:
+            third = len(value) // 3
+            renamed[key.replace("attn.in_proj_", "q.")] = value[:third]
+            renamed[key.replace("attn.in_proj_", "kv.")] = value[third:]
+        else:
+            renamed[key] = value[:, :, 0, 0] if "mlp.fc" in key and value.ndim == 4 else value
+    return renamed
+
+
+@pytest.mark.parametrize("layout", ["mmsegmentation", "authors"])
+def test_a_backbone_starts_from_a_file(layout, tmp_path):
+    source = build("segformer_b0").backbone.state_dict()
+    state = {f"layers.{name.removeprefix('layers.')}": value for name, value in source.items()}
+    state = authors_mit(state) if layout == "authors" else state
+    torch.save({**state, "head.weight": torch.zeros(1000, 256)}, tmp_path / "mit_b0.pth")
+
+    network = build("segformer_b0", pretrained=tmp_path / "mit_b0.pth")
+    for name, value in network.backbone.state_dict().items():
+        assert torch.equal(value, source[name]), name
+
+
+def test_a_file_that_does_not_fit_is_refused_whole(tmp_path):
+    backbone = build("segformer_b0").backbone
+    state = dict(backbone.state_dict())
+    before = {name: value.clone() for name, value in state.items()}
+    del state["layers.3.2.bias"]
+    state["layers.3.2.weight"] = torch.zeros(3)
+    state["layers.9.weight"] = torch.zeros(3)
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError) as raised:
+        load_backbone(backbone, tmp_path / "other.pth")
+    for part in (
+        "1 missing: layers.3.2.bias",
+        "1 unknown: layers.9.weight",
+        "layers.3.2.weight (3,) instead of (256,)",
+    ):
+        assert part in str(raised.value)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"missing\.pth: no such file"):
+        build("segformer_b0", pretrained=tmp_path / "missing.pth")
