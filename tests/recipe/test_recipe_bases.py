@@ -1,5 +1,6 @@
 """`base:` as one name or a list: what is laid on what, what is refused, and that the shipped parts compose."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from support.places import PROJECT
 
 RECIPES = [name for name in shipped_configs() if Path(name).parts[0] not in NO_RECIPES]
 DATASETS, MODELS, SCHEDULES = (
-    sorted(path.stem for path in (PARTS / folder).glob("*.yml")) for folder in ("datasets", "models", "schedules")
+    sorted(str(path.relative_to(PARTS / folder).with_suffix("")) for path in (PARTS / folder).rglob("*.yml"))
+    for folder in ("datasets", "models", "schedules")
 )
+# A schedule shares no key with a model or a data set beyond those that all schedules have: each of them in turn.
+COMPOSED = [(*pair, SCHEDULES[i % len(SCHEDULES)]) for i, pair in enumerate(itertools.product(DATASETS, MODELS))]
 EXPECTED = "expected the name of a file beside it or of a shipped recipe, or a list of such names"
 WHOLE = "experiment, data, sampling, augmentation, model, criterion, optimizer, callbacks, protocol"
 
@@ -228,9 +232,7 @@ def test_ladder_files_take_lists_too(write):
 
 
 # -- the shipped parts -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize(("dataset", "model", "schedule"), COMPOSED)
 def test_every_model_data_set_and_schedule_compose(dataset, model, schedule, write):
     names = [*parts(dataset, model, schedule), "_base_/runtime/default"]
     recipe = load_recipe([write("mine.yml", {"base": names, "experiment": {"name": "mine"}})])
