@@ -34,6 +34,10 @@ class Progress(PlacedCallback):
             title = f"{runner.loader_key} {runner.milestone}/{runner.length.total}"
             self._bar = tqdm(total=runner.loader_batch_len, initial=self._first, desc=title, leave=False)
 
+    def on_batch_start(self, runner: TrainingRun) -> None:
+        """Notes the rate that this step will use; after it, the next one's is there."""
+        self._rate = runner.optimizer.param_groups[0]["lr"] if runner.is_train_loader else None
+
     def on_batch_end(self, runner: TrainingRun) -> None:
         """Every so many steps, shows loss, rate and speed."""
         done = runner.iteration + 1
@@ -46,7 +50,7 @@ class Progress(PlacedCallback):
             self._bar.update(done - self._bar.n)
             return
         speed = (time.time() - self._start) / (done - self._first)
-        rate = f" lr {runner.optimizer.param_groups[0]['lr']:.3g}" if runner.is_train_loader else ""
+        rate = "" if self._rate is None else f" lr {float(self._rate):.3g}"
         step = "" if in_iterations else f" step {done}/{runner.loader_batch_len}"
         counted = runner.optimizer_steps if in_iterations else runner.milestone
         print(

@@ -74,7 +74,8 @@ def run(
         return
     trained = train(recipe, resume, overwrite, control, allow_changed)
     if is_main():
-        click.echo(printable(f"done: {trained.folder}; score it with: bash tool/test_cat.sh"))
+        trust = "".join(f" --trust {package}" for package in trusted)
+        click.echo(printable(f"done: {trained.folder}; score it with: catalyst-dl test --run {trained.folder}{trust}"))
     _leave_processes()
 
 

@@ -186,8 +186,9 @@ def _near_row(row: Mapping[str, Any], parameters: list[_Parameter]) -> str:
     if "kind" in row and row["kind"] not in kinds:
         return did_you_mean(row["kind"], kinds)
     names = {parameter.name for parameter in parameters}
-    parts = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
-    hints = (_nearest(pattern.rstrip(".*"), parts) for pattern in _patterns(row))
+    # A part of a name fits nothing by itself, so it is shown with its ending.
+    parts = {".".join(name.split(".")[:depth]) + ".*" for name in names for depth in range(1, name.count(".") + 1)}
+    hints = (_nearest(pattern, names | parts) for pattern in _patterns(row))
     modules = ", ".join(dict.fromkeys(parameter.name.partition(".")[0] for parameter in parameters))
     return next((hint for hint in hints if hint), f"; names begin with {modules}")
 

@@ -158,7 +158,8 @@ ROW = {"name": "cls.*", "lr_mult": 10}
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ([{**ROW, "name": "clss.*"}], r"rules\.0: name 'clss\.\*' fits no parameter; did you mean 'cls'\?"),
+        ([{**ROW, "name": "clss.*"}], r"rules\.0: name 'clss\.\*' fits no parameter; did you mean 'cls\.\*'\?"),
+        ([{**ROW, "name": "cls"}], r"rules\.0: name 'cls' fits no parameter; did you mean 'cls\.\*'\?"),
         ([{**ROW, "name": "encoder.*"}], r"fits no parameter; names begin with layer0, .*, ppm, cls, aux"),
         ([ROW, {"kind": "BatchNorm2", "decay_mult": 0}], r"rules\.1: kind 'BatchNorm2' fits no.*'BatchNorm2d'\?"),
         ([{"kind": "LayerNorm", "lr_mult": 2}], r"kind 'LayerNorm' fits no parameter"),

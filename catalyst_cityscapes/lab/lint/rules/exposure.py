@@ -77,6 +77,7 @@ def _seen(facts: Facts) -> Iterator[Diagnostic]:
         f"the network sees {exposure.seen:,} images in {exposure.epochs:.4g} epochs; the official training on "
         f"Cityscapes {wanted.seen:,} in {wanted.epochs}",
         {"seen": exposure.seen, "official": wanted.seen, "epochs": exposure.epochs},
+        None if facts.recipe.experiment.iterations is None else f"experiment.iterations: {wanted.steps} on Cityscapes",
     )
 
 
