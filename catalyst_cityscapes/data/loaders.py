@@ -29,6 +29,9 @@ def _outliving_worker(worker_id: int, seed: int | None = None) -> None:
         torch.manual_seed(seed + worker_id)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_TO_SAVE))
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # A terminal sends Ctrl-C to all of them too, and one that is just ending would print a traceback; the training
+    # process ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Loader(DataLoader):
