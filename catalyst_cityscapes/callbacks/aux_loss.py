@@ -77,17 +77,8 @@ class AuxLossWeighting(LossCallback):
         self._sums, self._images = state["sums"], state["images"]
 
     def losses_of(self, criterion: Criterion, outputs: Outputs, target: torch.Tensor, resizing: Resizing) -> Losses:
-        """See `supervised_losses`.
-
-        Raises:
-            OptionError: a network that gives other heads than there are weights for.
-        """
-        if len(outputs) > 1 + len(self.weights):
-            raise OptionError(
-                f"callbacks.aux_loss.weight: {self.weight}: the network returns the logits of {len(outputs) - 1} "
-                "auxiliary heads; expected a list of weights, one a head"
-            )
-        criteria = (criterion, *(own or criterion for own in self.criteria))
+        """See `supervised_losses`."""
+        criteria = (criterion, *(criterion if own is None else own for own in self.criteria))
         return supervised_losses(criteria, outputs, target, (self.main_weight, *self.weights), resizing)
 
     def on_batch_end(self, runner: LossRun) -> None:

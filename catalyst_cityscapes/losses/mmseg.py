@@ -7,6 +7,7 @@ from torch import Tensor
 from catalyst_cityscapes.losses.cross_entropy import CrossEntropy
 from catalyst_cityscapes.models.outputs import Outputs
 from catalyst_cityscapes.models.resizing import Resizing
+from semseg_ref.base.errors import OptionError
 
 NAMES = ("decode.loss_ce", "aux.loss_ce")
 
@@ -30,8 +31,16 @@ def mmseg_loss(
     Returns:
         One 0-dim loss a head; what is trained is their sum.
 
-    Source: ../shared/mmseg/behaviour.md, section 2.
+    Raises:
+        OptionError: a head without a weight or a name, which would be left out in silence.
+
+    Source: mmsegmentation 1.2.2, `avg_non_ignore=False`.
     """
+    if len(outputs) > min(len(weights), len(names)):
+        raise OptionError(
+            f"mmseg_loss: {len(outputs)} heads, {len(weights)} weights and {len(names)} names; "
+            "expected one of each a head"
+        )
     criterion, resizing = CrossEntropy(average="all"), Resizing("logits", align_corners)
     heads = zip(names, outputs, weights, strict=False)
     return {name: weight * criterion(*resizing(logits, target)) for name, logits, weight in heads}

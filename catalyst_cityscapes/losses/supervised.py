@@ -6,6 +6,7 @@ from torch import Tensor
 
 from catalyst_cityscapes.models.outputs import Outputs
 from catalyst_cityscapes.models.resizing import Resizing
+from semseg_ref.base.errors import OptionError
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """(logits float [N, K, h, w], target int64 [N, h, w]) -> 0-dim loss."""
@@ -32,7 +33,15 @@ def supervised_losses(
         target: int64 [N, H, W].
         weights: one a head, main first; a main weight of 1 multiplies nothing.
         resizing: of each head by itself.
+
+    Raises:
+        OptionError: a head without a weight or a criterion, which would be left out in silence.
     """
+    if len(outputs) > min(len(weights), len(criteria)):
+        raise OptionError(
+            f"callbacks.aux_loss.weight: the network returns the logits of {len(outputs) - 1} auxiliary heads, and "
+            f"there are {len(weights) - 1} weights; expected a list of weights, one a head"
+        )
     losses: dict[str, Tensor] = {}
     whole = None
     heads = zip(loss_names(len(outputs)), criteria, outputs, weights, strict=False)

@@ -90,15 +90,16 @@ class PlacedCallback(Callback):
 class LossCallback(PlacedCallback, ICriterionCallback):
     """Computes the loss of a step; the runner needs one.
 
-    `weights` are those of the auxiliary heads; 0 leaves a head out of the loss. `criteria` are their own, None for the
+    `weights` are those of the auxiliary heads; 0 leaves a head out of the loss, and a callback that names none is not
+    asked how many heads it wants. `criteria` are their own, None for the
     recipe's. `resize` and `align_corners` say how logits and labels of different sizes meet; None is the network's way.
     """
 
     place = Place.LOSS
-    weights: tuple[float, ...]
-    criteria: tuple[nn.Module | None, ...]
-    resize: Resized | None
-    align_corners: bool | None
+    weights: tuple[float, ...] = ()
+    criteria: tuple[nn.Module | None, ...] = ()
+    resize: Resized | None = None
+    align_corners: bool | None = None
 
     def losses_of(
         self,

@@ -192,7 +192,7 @@ class SegmentationRunner(RoundRunner):
         check_sides(model, data.crop, "data.crop")
         if self.val_protocol is not None and self.val_protocol.crop != WHOLE_IMAGE:
             check_sides(model, self.val_protocol.crop, "protocol.crop")
-        weights = None if loss is None else loss.weights
+        weights = None if loss is None else loss.weights or None
         unused = check_network(model, data.classes, data.crop, weights, self.resizing)
         if unused:
             warn(

@@ -1,4 +1,4 @@
-"""mmsegmentation's DeepLabV3+ on ResNet-V1c (../shared/mmseg/behaviour.md, section 5)."""
+"""mmsegmentation's DeepLabV3+ on ResNet-V1c (mmsegmentation 1.2.2)."""
 
 from collections.abc import Sequence
 

@@ -73,7 +73,7 @@ def build(
         OptionError: no such network, a value out of its range, or a setting that this network does not have.
         CheckpointError: the file cannot be read, or its names and shapes are not the backbone's.
 
-    Source: ../shared/mmseg/behaviour.md, sections 2 to 10.
+    Source: mmsegmentation 1.2.2.
     """
     family, _, variant = name.partition("_") if isinstance(name, str) else ("", "", "")
     if family not in FAMILIES or variant not in FAMILIES[family].variants:

@@ -19,7 +19,7 @@ class FCNHead(Head):
         dropout: before the classifier, 0..1.
         align_corners: of the features' resizing.
 
-    Source: ../shared/mmseg/behaviour.md, sections 4 and 6.
+    Source: mmsegmentation 1.2.2.
     """
 
     def __init__(

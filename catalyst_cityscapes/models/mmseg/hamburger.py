@@ -1,4 +1,4 @@
-"""SegNeXt's head: a matrix decomposition of the features, "Hamburger" (../shared/mmseg/behaviour.md, section 9)."""
+"""SegNeXt's head: a matrix decomposition of the features, "Hamburger" (mmsegmentation 1.2.2)."""
 
 from collections.abc import Sequence
 

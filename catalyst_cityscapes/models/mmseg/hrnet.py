@@ -1,4 +1,4 @@
-"""HRNet with the fully convolutional head (../shared/mmseg/behaviour.md, section 6).
+"""HRNet with the fully convolutional head (mmsegmentation 1.2.2).
 
 The residual blocks are torchvision's, which are the same functions with the same names.
 """

@@ -21,7 +21,7 @@ class ConvModule(nn.Module):
         norm: batch norm, group norm in 32 groups, or None: then the convolution has a bias.
         activation: False leaves the ReLU out.
 
-    Source: ../shared/mmseg/behaviour.md, section 2.
+    Source: mmsegmentation 1.2.2.
     """
 
     def __init__(

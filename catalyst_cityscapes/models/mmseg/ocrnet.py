@@ -1,4 +1,4 @@
-"""OCRNet (object-contextual representations) on HRNet (../shared/mmseg/behaviour.md, section 7)."""
+"""OCRNet (object-contextual representations) on HRNet (mmsegmentation 1.2.2)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A backbone's ImageNet weights from a file, all of them or none (../shared/mmseg/behaviour.md, section 21)."""
+"""A backbone's ImageNet weights from a file, all of them or none (mmsegmentation 1.2.2)."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""mmsegmentation's PSPNet: pyramid pooling on ResNet-V1c (../shared/mmseg/behaviour.md, section 4).
+"""mmsegmentation's PSPNet: pyramid pooling on ResNet-V1c (mmsegmentation 1.2.2).
 
 Another function than the reference's: narrower stem, contracted dilation.
 """

@@ -1,4 +1,4 @@
-"""ResNet-V1c with output stride 8: the backbone of PSPNet and DeepLabV3+ (../shared/mmseg/behaviour.md, section 3).
+"""ResNet-V1c with output stride 8: the backbone of PSPNet and DeepLabV3+ (mmsegmentation 1.2.2).
 
 The blocks are torchvision's, which are the same functions with the same names; of a dilated basic block, which it does
 not have, only the first convolution is another.

@@ -1,4 +1,4 @@
-"""SegFormer: a MiT (mix transformer) under mmsegmentation's head (../shared/mmseg/behaviour.md, section 8)."""
+"""SegFormer: a MiT (mix transformer) under mmsegmentation's head (mmsegmentation 1.2.2)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""SegNeXt: MSCAN, a convolutional attention network (../shared/mmseg/behaviour.md, section 9), under its head."""
+"""SegNeXt: MSCAN, a convolutional attention network (mmsegmentation 1.2.2), under its head."""
 
 from dataclasses import dataclass
 

@@ -9,26 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalyst_cityscapes.data.augmentation.adapters.layouts import as_bytes, as_tensors
+from catalyst_cityscapes.data.augmentation.adapters.layouts import LibraryCall, as_bytes, as_tensors
 from semseg_ref.base.errors import InputError
 
 ON_FLOATS = ("Normalize", "ToTensorV2")
 """Transforms that take float images of any range; others clip them to 0..1 or take them for that."""
 
 
-class AlbumentationsCall:
-    """Calls a transform of albumentations.
-
-    Args:
-        transform: an `albumentations.Compose`, or a single transform.
-        whole: gives tensors even if the image stays 8-bit.
-    """
-
-    takes_uint8 = True
-
-    def __init__(self, transform: Any, whole: bool = False) -> None:
-        self.transform = transform
-        self.whole = whole
+class AlbumentationsCall(LibraryCall):
+    """Calls a transform of albumentations."""
 
     def __call__(self, image: Any, label: Any) -> tuple[Any, Any]:
         """See the package for layouts and ranges. One draw of 32 bits from python's `random`.
@@ -54,6 +43,3 @@ class AlbumentationsCall:
         if self.whole or isinstance(image, torch.Tensor) or image.dtype != np.uint8:
             return as_tensors(image, label)
         return image.astype(np.float32), np.ascontiguousarray(label)
-
-    def __repr__(self) -> str:
-        return repr(self.transform)

@@ -8,26 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalyst_cityscapes.data.augmentation.adapters.layouts import as_bytes, as_tensors
+from catalyst_cityscapes.data.augmentation.adapters.layouts import LibraryCall, as_bytes, as_tensors
 from semseg_ref.base.errors import InputError
 
 COLOUR_MODULE = "torchvision.transforms.v2._color"
 """Its transforms take float images for 0..1, and clip what is not."""
 
 
-class TorchvisionCall:
-    """Calls a transform of `torchvision.transforms.v2`.
-
-    Args:
-        transform: a `v2.Compose`, or a single transform.
-        whole: gives tensors even if the image stays 8-bit.
-    """
-
-    takes_uint8 = True
-
-    def __init__(self, transform: Any, whole: bool = False) -> None:
-        self.transform = transform
-        self.whole = whole
+class TorchvisionCall(LibraryCall):
+    """Calls a transform of `torchvision.transforms.v2`."""
 
     def __call__(self, image: Any, label: Any) -> tuple[Any, Any]:
         """See the package for layouts and ranges.
@@ -50,6 +39,3 @@ class TorchvisionCall:
         if self.whole or image.is_floating_point():
             return as_tensors(image, label)
         return np.ascontiguousarray(image.permute(1, 2, 0).numpy(), np.float32), np.ascontiguousarray(label.numpy())
-
-    def __repr__(self) -> str:
-        return repr(self.transform)
