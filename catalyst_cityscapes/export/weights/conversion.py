@@ -179,7 +179,7 @@ def _content(file: WeightFile, weights: dict[str, Tensor], form: str) -> tuple[d
     if form != "official":
         return weights, set()
     if file.known is not None:
-        return _foreign_content(file, file.known, weights), {"meta", "classes"}
+        return _foreign_content(file, file.known, weights), {"meta", "classes", "epoch", "iteration"}
     if not file.network.is_segmentation or file.completeness is None:
         other = "imagenet-init" if file.is_imagenet else "bare"
         raise InputError(

@@ -43,6 +43,8 @@ def recognise(weights: Mapping[str, Tensor]) -> KnownNetwork | None:
         fitting = sum(key in weights and weights[key].shape == value.shape for key, value in layout.items())
         if 2 * fitting > len(layout) and fitting > most:
             best, most = KnownNetwork(name, FRAMEWORK, classes, layout, file_content, settings), fitting
+        if fitting == len(layout) == len(weights):
+            break
     return best
 
 
