@@ -86,11 +86,12 @@ class WeightFile:
     @property
     def not_read(self) -> str:
         """One line on the objects in the file; empty where there are none."""
-        kinds = [f"{place} ({kind})" for place, kind in self.left_out.items()]
-        count = f"{len(kinds)} objects" if len(kinds) > 1 else "1 object"
-        return (
-            f"{count} beside tensors and plain values, no code of which was run: {first_names(kinds)}" if kinds else ""
-        )
+        if not self.left_out:
+            return ""
+        kinds = Counter((place.split(".")[0], kind) for place, kind in self.left_out.items())
+        parts = [f"{top} ({f'{n} of ' if n > 1 else ''}{kind})" for (top, kind), n in kinds.items()]
+        count = f"{len(self.left_out)} objects" if len(self.left_out) > 1 else "1 object"
+        return f"{count} beside tensors and plain values, no code of which was run: {first_names(parts)}"
 
     @property
     def is_imagenet(self) -> bool:
