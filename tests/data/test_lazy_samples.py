@@ -13,10 +13,6 @@ from catalyst_cityscapes.data.augmentation.crop_window import Span, Window
 from catalyst_cityscapes.data.augmentation.lazy_sample import DecodedSample
 from catalyst_cityscapes.data.augmentation.resized_window import ResizedSample, image_window, windows_are_equal
 from catalyst_cityscapes.data.image_set import CachedSemData, CropFirstSemData
-from catalyst_cityscapes.lab.ladder.components import differences_of
-from catalyst_cityscapes.lab.ladder.normal_form import fingerprint
-from catalyst_cityscapes.recipe.key_roles import may_resume
-from catalyst_cityscapes.recipe.loading import load_recipe
 from semseg_ref.base.errors import DataError
 from semseg_ref.dataset import SemData
 from semseg_ref.transform import RandomHorizontalFlip
@@ -173,18 +169,6 @@ def test_a_first_step_that_needs_the_whole_image_gets_it_as_ever():
         assert not transform.takes_uint8
         assert not transform.crop_first
     assert not Pipeline([], {}, crop_first=True).crop_first
-
-
-def test_it_is_no_other_recipe():
-    files = ["toy/pspnet50", "swap/augmentation/mmseg"]
-    part, whole = (load_recipe(files, [f"augmentation.crop_first={asked}"]) for asked in ("true", "false"))
-    official = load_recipe(files[:1])
-    assert fingerprint(part) == fingerprint(whole)
-    assert differences_of(whole, part).components == ()
-    assert differences_of(official, part).components == differences_of(official, whole).components
-    path = ("augmentation", "crop_first")
-    assert may_resume(path, part.plain(), whole.plain()) is True
-    assert not may_resume(("augmentation", "order"), part.plain(), whole.plain())
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
