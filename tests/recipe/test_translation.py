@@ -19,7 +19,11 @@ from support.places import PROJECT
 OFFICIAL = PROJECT / "tool" / "official"
 RECIPES = [name for name in shipped_configs() if Path(name).parts[0] not in NO_RECIPES]
 CONFIG_FILES = sorted(str(p.relative_to(OFFICIAL)) for p in OFFICIAL.rglob("*.yaml"))
-NETWORKS_OF_OUR_OWN = {"toy/pspnet18.yml": "model._target_", "toy/unet_resnet34.yml": "model._target_"}
+NETWORKS_OF_OUR_OWN = {
+    "toy/pspnet18.yml": "model._target_",
+    "toy/unet_resnet34.yml": "model._target_",
+    **{name: "experiment.iterations" for name in RECIPES if name.startswith("mmseg/")},
+}
 """Shipped recipes that the official format has no words for, and the key that the refusal names."""
 # Names, files and logs: nothing that is trained or scored.
 NO_NUMBERS = (
