@@ -14,7 +14,10 @@ from support.runs.any_recipe import CASES, OF_MMSEGMENTATION, write_recipe
 from support.runs.toy import LOGS, STATE, assert_same
 
 ALWAYS = ("mmseg/toy/segformer_b0", "mmseg/toy/pspnet_r18")
-NAMES = [*CASES, *(name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in OF_MMSEGMENTATION)]
+NAMES = [
+    *CASES,
+    *(name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in OF_MMSEGMENTATION),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

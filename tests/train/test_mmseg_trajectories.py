@@ -28,7 +28,7 @@ RUNS = {
     "ocrnet_w18s_sgd": ("mmseg/toy/ocrnet_w18s", ("optimizer.lr=0.001",), torch.float64),
     "pspnet_r50_sgd": ("mmseg/pspnet_r50_769", ("optimizer.lr=0.001",), torch.float32),
 }
-"""Golden files, the recipe that trains the same, what is set otherwise to see something in four steps, and the dtype."""
+"""Golden files, the recipe that trains the same, what is set otherwise to see it in four steps, and the dtype."""
 pytestmark = pytest.mark.golden
 
 
