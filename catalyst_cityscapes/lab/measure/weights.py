@@ -23,7 +23,7 @@ class InitialWeights:
         path: the file; None where there is none, or the network fetches its own.
         exists: the file is there.
         matched, expected: tensors of the network's backbone that the file fills, of how many.
-        is_imagenet: the file is a classification ResNet.
+        is_imagenet: the file is a backbone's.
         problem: why it does not fit, or cannot be read; None where it does.
         option: the network's argument for pre-trained weights, where it is not used.
     """
@@ -70,4 +70,4 @@ def measure_initial_weights(recipe: Recipe, network: nn.Module) -> InitialWeight
         return InitialWeights(random=False, path=path, exists=True, problem=str(error))
     match = fit.match
     problem = None if match.fits else "; ".join(fit.reasons) or str(match)
-    return InitialWeights(False, path, True, len(match.matched), match.expected_count, read.is_imagenet, problem)
+    return InitialWeights(False, path, True, len(match.matched), match.expected_count, fit.as_initialisation, problem)

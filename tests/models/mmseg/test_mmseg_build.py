@@ -1,12 +1,14 @@
 """mmsegmentation's networks as anybody else's: every name, outputs, what they say of themselves, ImageNet files."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from torch import nn
 
 from catalyst_cityscapes.losses import mmseg_loss
 from catalyst_cityscapes.models.mmseg import NAMES, build
-from catalyst_cityscapes.models.mmseg.pretrained import load_backbone
+from catalyst_cityscapes.models.mmseg.pretrained import load_backbone, match_backbone
 from catalyst_cityscapes.models.outputs import align_corners_of, resized_for_loss, size_rule_of
 from catalyst_cityscapes.models.parts import head_names
 from catalyst_cityscapes.recipe.nodes import targets
@@ -141,6 +143,33 @@ def test_a_backbone_starts_from_a_file(layout, tmp_path):
     network = build("segformer_b0", pretrained=tmp_path / "mit_b0.pth")
     for name, value in network.backbone.state_dict().items():
         assert torch.equal(value, source[name]), name
+
+
+def authors_mscan(own):
+    return {name.replace(".mlp.dwconv.", ".mlp.dwconv.dwconv."): value for name, value in own.items()}
+
+
+def authors_hrnet(own):
+    """With the layers of the classifier, and as old as HRNet's files are: nothing counts batches."""
+    extras = ("incre_modules.0.0.conv1", "downsamp_modules.0.0", "final_layer.0", "classifier")
+    kept = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    return {**kept, **{f"{name}.weight": torch.zeros(2) for name in extras}}
+
+
+@pytest.mark.parametrize(
+    ("name", "authors"), [("segnext_t", authors_mscan), ("hrnet_w18s", authors_hrnet)], ids=["MSCAN", "HRNet"]
+)
+def test_the_authors_own_files_fit(name, authors, tmp_path):
+    source = {key: value + 1 for key, value in build(name).backbone.state_dict().items()}
+    arguments = Namespace(lr=0.1)  # as trainers keep the command line
+    torch.save({"state_dict": authors(source), "args": arguments}, tmp_path / "authors.pth")
+
+    backbone = build(name, pretrained=tmp_path / "authors.pth").backbone
+    loaded = backbone.state_dict()
+    assert all(torch.equal(loaded[key], source[key]) for key in source if not key.endswith("num_batches_tracked"))
+    found = match_backbone(backbone, authors(source))
+    assert found.fits
+    assert len(found.unused) == (4 if name.startswith("hrnet") else 0)
 
 
 def test_a_file_that_does_not_fit_is_refused_whole(tmp_path):
