@@ -1,7 +1,8 @@
 """A few steps of training with the recipes' own loss, optimiser, groups and rates, as mmsegmentation 1.2.2 took them.
 
-In float64, at the tolerances of the golden files' README: 1e-6 on losses, 1e-5 on norms, sums and probes of every entry
-of the state dict, batch norm's statistics included.
+At the tolerances of the golden files' README: in float64 1e-6 on losses, 1e-5 on norms, sums and probes of every entry
+of the state dict, batch norm's statistics included. PSPNet, which takes long, runs in float32, where rounding grows
+tenfold a step: ten times the distance of the package's own float32 run from its float64 one, for losses and for probes.
 """
 
 import numpy as np
@@ -23,11 +24,11 @@ WARM_UP = (
     "reaches_end: true}, {_target_: catalyst_cityscapes.schedules.Poly, power: 1.0, reaches_end: true}]"
 )
 RUNS = {
-    "segformer_b0_adamw": ("mmseg/toy/segformer_b0", ("optimizer.lr=0.00006", WARM_UP)),
-    "pspnet_r50_sgd": ("mmseg/pspnet_r50_769", ("optimizer.lr=0.001",)),
-    "ocrnet_w18s_sgd": ("mmseg/toy/ocrnet_w18s", ("optimizer.lr=0.001",)),
+    "segformer_b0_adamw": ("mmseg/toy/segformer_b0", ("optimizer.lr=0.00006", WARM_UP), torch.float64),
+    "ocrnet_w18s_sgd": ("mmseg/toy/ocrnet_w18s", ("optimizer.lr=0.001",), torch.float64),
+    "pspnet_r50_sgd": ("mmseg/pspnet_r50_769", ("optimizer.lr=0.001",), torch.float32),
 }
-"""Golden files, the recipe that trains the same, and what its author set otherwise to see something in four steps."""
+"""Golden files, the recipe that trains the same, what is set otherwise to see it in four steps, and the dtype."""
 pytestmark = pytest.mark.golden
 
 
@@ -44,10 +45,11 @@ def batch(meta, step):
 def test_the_weights_after_some_steps(run):
     golden = load_golden(f"mmseg/traj_{run}.npz")
     meta = golden["meta"]
-    base, changes = RUNS[run]
+    base, changes, dtype = RUNS[run]
+    exact = dtype == torch.float64
     recipe = load_recipe([base], changes)
     assert recipe.model["name"] == meta["model"]
-    network = filled(meta["model"], bool(recipe.model.get("align_corners"))).double().train()
+    network = filled(meta["model"], bool(recipe.model.get("align_corners"))).to(dtype).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     node, groups = recipe_groups(recipe.optimizer, network)
     optimizer = build(node, "optimizer", params=groups)
@@ -65,23 +67,28 @@ def test_the_weights_after_some_steps(run):
         found = [group["lr"] for group in optimizer.param_groups]
         assert (min(found), max(found)) == pytest.approx(tuple(rates), rel=1e-9)
         x, target = batch(meta, step)
-        loss = heads.losses_of(criterion, network(x), target, resizing)["loss"]
-        assert loss.item() == pytest.approx(losses["loss"], rel=1e-6)
+        loss = heads.losses_of(criterion, network(x.to(dtype)), target, resizing)["loss"]
+        allowed = 0 if exact else 10 * meta["loss_gap"][step] + 1e-5
+        assert loss.item() == pytest.approx(losses["loss"], rel=1e-6, abs=allowed)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        norm = torch.stack([parameter.detach().norm() for parameter in network.parameters()]).norm().item()
+        norm = torch.stack([p.detach().double().norm() for p in network.parameters()]).norm().item()
         assert norm == pytest.approx(meta["all_param_norm_f64"][step], rel=1e-6)
 
     state = network.state_dict()
     assert list(state) == golden["names"].tolist()
     flat = [value.double().reshape(-1) for value in state.values()]
-    moved = [(value - old).double().norm() for value, old in zip(state.values(), before.values(), strict=True)]
     places = [[0, len(v) // 3, 2 * len(v) // 3, len(v) - 1] for v in flat]
+    probes = torch.stack([v[at] for v, at in zip(flat, places, strict=True)]).numpy()
+    if not exact:
+        assert (np.abs(probes - golden["f64_probes"]) <= 10 * golden["gap_f32_f64"][:, None]).all()
+        return
+    moved = [(value - old).double().norm() for value, old in zip(state.values(), before.values(), strict=True)]
     for key, ours in {
-        "f64_norm": [v.norm() for v in flat],
-        "f64_sum": [v.sum() for v in flat],
-        "f64_update_norm": moved,
-        "f64_probes": [v[at] for v, at in zip(flat, places, strict=True)],
+        "f64_norm": torch.stack([v.norm() for v in flat]).numpy(),
+        "f64_sum": torch.stack([v.sum() for v in flat]).numpy(),
+        "f64_update_norm": torch.stack(moved).numpy(),
+        "f64_probes": probes,
     }.items():
-        np.testing.assert_allclose(torch.stack(ours).numpy(), golden[key], rtol=1e-5, atol=1e-9, err_msg=key)
+        np.testing.assert_allclose(ours, golden[key], rtol=1e-5, atol=1e-9, err_msg=key)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.recipe.loading import load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
 from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.schedules.phases import rate_at
 from support.golden.inputs import load_golden
 
 RECIPES = {
@@ -166,7 +168,7 @@ def test_groups_rates_and_decays_of_every_parameter(name):
 def test_the_expected_number_is_that_of_this_configuration(name):
     recipe = load_recipe([f"mmseg/{name}"])
     assert (recipe.expected and recipe.expected.miou) == PUBLISHED[name]
-    assert recipe.expected is None or recipe.expected.protocol == recipe.protocol.name
+    assert PUBLISHED[name] is None or recipe.expected.protocol == recipe.protocol.name
     assert recipe.criterion["average"] == "all"
 
 
@@ -177,3 +179,43 @@ def test_the_twins_differ_in_crop_and_test_only(network):
         *("experiment", "data", "augmentation", "model", "protocol", "expected")
     }
     assert {key for key in one["model"] if one["model"][key] != two["model"][key]} == {"align_corners"}
+
+
+@pytest.mark.parametrize(
+    ("name", "overlay", "published"),
+    [
+        ("pspnet_r50_769", "schedule_0x", lambda t: 1e-4 + (0.01 - 1e-4) * (1 - t / 80000) ** 0.9),
+        (
+            "segformer_b3_1024",
+            "schedule_0x_adamw",
+            lambda t: 6e-5 * (1 - t / 160000) * (1 - (1 - min(t / 1500, 1)) * (1 - 1e-6)),
+        ),
+    ],
+)
+def test_rates_of_the_framework_s_earlier_versions(name, overlay, published):
+    recipe = load_recipe([f"mmseg/{name}", f"swap/mmseg/{overlay}"])
+    phases = build(recipe.callbacks["lr_schedule"], "callbacks.lr_schedule").phases
+    total = recipe.experiment.iterations
+    for step in (0, 1, 700, 1499, 1500, 1501, total // 2, total - 1):
+        rate = rate_at(phases, recipe.optimizer["lr"], step, total, steps_per_epoch=1)
+        assert rate == pytest.approx(published(step), rel=1e-9)
+
+
+def test_the_replication_is_the_sum_of_its_overlays():
+    published, replication = (
+        load_recipe(["mmseg/pspnet_r50_769", *more]) for more in ((), ("swap/mmseg/replication",))
+    )
+    assert (replication.data.crop, replication.sampling.batch_size) == ((512, 512), 2)
+    assert (replication.protocol.name, replication.protocol.crop) == ("mmseg-whole", "image")
+    assert replication.callbacks["sync_bn"] is None
+    assert replication.optimizer == published.optimizer
+    assert replication.experiment.iterations == published.experiment.iterations
+    assert network_of(replication).align_corners is False
+
+
+def test_a_fixed_resize_leaves_nothing_to_cut():
+    recipe = load_recipe(["mmseg/toy/pspnet_r18", "swap/mmseg/toy/fixed_resize"], ["augmentation.steps.flip.prob=0"])
+    pipeline = build(recipe.augmentation, "augmentation")
+    label = np.kron(np.arange(8, dtype=np.uint8).reshape(2, 4), np.ones((64, 64), np.uint8))
+    _, cut = pipeline(np.zeros((*label.shape, 3), np.float32), label)
+    assert torch.equal(cut, torch.from_numpy(label[::2, ::4]).long())
