@@ -75,7 +75,8 @@ class Predictor:
     """Sliding windows in batches.
 
     `exact` gives the network what the control arm gives it, one window and its mirror image at a time, sums in float64
-    in the control arm's order, and has its bits on a CPU (for the same number of threads).
+    in the control arm's order, and has its bits on a CPU (for the same number of threads). Under a protocol that
+    averages logits it sums in float32, as mmsegmentation does, and has that one's bits.
     `fast` gives a copy of the network many windows at once, also of several images, and sums in float32. In the copy,
     which is made of the first window's weights, batch norm is folded into the convolutions.
 
@@ -126,7 +127,8 @@ class Predictor:
         self.memory_format: MemoryFormat = (memory_format or by_default) if mode == "fast" else "contiguous"
         self.is_prepared = mode == "exact"
         self.scales = len(views(protocol))
-        self.dtype = torch.float64 if mode == "exact" else torch.float32
+        # The control arm sums probabilities in float64. Who sums logits does so in float32.
+        self.dtype = torch.float64 if mode == "exact" and protocol.softmax == "window" else torch.float32
         self.halvings = 0
         self.pool = BufferPool(self.device)
         self.pixel_pool = BufferPool(torch.device("cpu"))
@@ -295,7 +297,7 @@ class Predictor:
         # The softmax at the end of a single view that is not resized is the only thing missing in its sums.
         if scale.scales == 1 and scale.region[2:] == image.size and protocol.softmax != "view":
             return OneScaleMap(*arguments)
-        if protocol.softmax == "view" or protocol.mirrored == "image" or protocol.resize_back != "bilinear":
+        if protocol.softmax != "window" or protocol.mirrored == "image" or protocol.resize_back != "bilinear":
             return ViewMap(*arguments, protocol.resize_back, softmax=protocol.softmax == "view")
         if self.device.type == "cpu":
             return HostMap(*arguments)
