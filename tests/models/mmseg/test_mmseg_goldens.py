@@ -10,6 +10,7 @@ import pytest
 from support.golden.inputs import load_golden
 from support.golden.mmseg_checks import check_forward, check_init, check_keys, check_nmf, check_train
 
+pytestmark = [pytest.mark.golden, pytest.mark.usefixtures("golden_threads")]
 LARGE = pytest.mark.slow
 LISTED = ("segformer_b0", "segformer_b3", "deeplabv3plus_r18", "deeplabv3plus_r50", "pspnet_r50", "segnext_b")
 FORWARD = {
