@@ -241,7 +241,7 @@ def _scorer(facts: Facts) -> Iterator[Diagnostic]:
 
 def _expected(facts: Facts) -> Iterator[Diagnostic]:
     expected = facts.recipe.expected
-    if expected is None or expected.protocol is None or facts.protocol is None:
+    if expected is None or expected.miou is None or expected.protocol is None or facts.protocol is None:
         return
     if facts.protocol.name != expected.protocol:
         yield Diagnostic(
