@@ -11,6 +11,7 @@ from catalyst_cityscapes.lab.lint.rules import (
     geometry,
     labels,
     network,
+    published,
     randomness,
     rates,
     scoring,
@@ -29,6 +30,7 @@ THEMES: dict[str, Sequence[Rule]] = {
     "batches and steps": exposure.RULES,
     "network and loss": network.RULES,
     "scoring": scoring.RULES,
+    "the published recipe": published.RULES,
 }
 """Rules by theme, in the order of a training."""
 

@@ -65,6 +65,7 @@ class NetworkFacts:
         dropout: probabilities of its dropout layers, in order.
         norm_settings: (momentum, eps) -> number of batch norm layers.
         frozen: names of parameters that do not train.
+        random_at_test: its forward draws random numbers in eval mode too, as it says of itself.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class NetworkFacts:
     dropout: tuple[float, ...]
     norm_settings: dict[tuple[float | None, float], int]
     frozen: tuple[str, ...]
+    random_at_test: bool = False
 
 
 class _Recorder(TorchDispatchMode):
@@ -112,6 +114,7 @@ def measure_network(recipe: Recipe, network: nn.Module) -> NetworkFacts:
         dropout=tuple(float(m.p) for m in modules if isinstance(m, _DropoutNd)),
         norm_settings=dict(Counter((m.momentum, m.eps) for m in modules if isinstance(m, _BatchNorm))),
         frozen=tuple(name for name, p in network.named_parameters() if not p.requires_grad),
+        random_at_test=bool(getattr(network, "random_at_test", False)),
     )
 
 

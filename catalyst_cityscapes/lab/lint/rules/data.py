@@ -11,7 +11,7 @@ from catalyst_cityscapes.lab.lint.issues import (
     LABELS_SEMSEG,
     SPLIT_CHANGE,
 )
-from catalyst_cityscapes.lab.lint.official import IMAGES, VAL_IMAGES
+from catalyst_cityscapes.lab.lint.reference import IMAGES, VAL_IMAGES
 from semseg_ref.base.errors import DataError
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.evaluation import output_names

@@ -66,8 +66,8 @@ def _best(facts: Facts) -> Iterator[Diagnostic]:
         if checkpoint.select == "best":
             yield Diagnostic(
                 "warning",
-                "the tested checkpoint is the best on the validation images, which are the ones that are scored; the "
-                "official test takes the last",
+                "the tested checkpoint is the best on the validation images, which are the ones that are scored; "
+                f"{facts.reference.owned} test takes the last",
                 {"select": checkpoint.select, "metric": checkpoint.metric},
             )
 
@@ -107,7 +107,7 @@ def _early_stop(facts: Facts) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "warning",
                 f"the training stops after {callback.patience} epochs without a better '{callback.metric}', in the "
-                "middle of its schedule; the official one runs to the end",
+                f"middle of its schedule; {facts.reference.one} runs to the end",
                 {"patience": callback.patience, "metric": callback.metric},
             )
 
@@ -344,7 +344,16 @@ RULES = (
         _counts_ignored,
         (IGNORED_SCORED, NO_IGNORE_INDEX),
     ),
-    Rule("protocol-flip", ("warning",), "official recipe", SCORED, "protocol.flip: true", _flip, (PROTOCOLS,)),
+    Rule(
+        "protocol-flip",
+        ("warning",),
+        "official recipe",
+        SCORED,
+        "protocol.flip: true",
+        _flip,
+        (PROTOCOLS,),
+        official_only=True,
+    ),
     Rule(
         "protocol-scales",
         ("warning", "note"),
@@ -353,9 +362,17 @@ RULES = (
         "protocol.name: semseg-ss",
         _scales,
         (PROTOCOLS,),
+        official_only=True,
     ),
     Rule(
-        "protocol-window", ("warning",), "official recipe", SCORED, "protocol.crop: ${data.crop}", _window, (PROTOCOLS,)
+        "protocol-window",
+        ("warning",),
+        "official recipe",
+        SCORED,
+        "protocol.crop: ${data.crop}",
+        _window,
+        (PROTOCOLS,),
+        official_only=True,
     ),
     Rule(
         "protocol-stride",
@@ -365,6 +382,7 @@ RULES = (
         "protocol.name: semseg-ss, and no stride_rate",
         _stride,
         (PROTOCOLS,),
+        official_only=True,
     ),
     Rule(
         "protocol-base-size",
@@ -375,7 +393,16 @@ RULES = (
         _base_size,
         (PROTOCOLS,),
     ),
-    Rule("protocol-scorer", ("note",), "official recipe", SCORED, "protocol.name: semseg-ss", _scorer, (CLAIMED,)),
+    Rule(
+        "protocol-scorer",
+        ("note",),
+        "official recipe",
+        SCORED,
+        "protocol.name: semseg-ss",
+        _scorer,
+        (CLAIMED,),
+        official_only=True,
+    ),
     Rule(
         "expected-of-other-protocol",
         ("warning",),
