@@ -30,6 +30,7 @@ def inspect_command(
 ) -> None:
     """What FILE is; with --config RECIPE, how many of its tensors fit that recipe's network, which not, and why."""
     from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file
+    from catalyst_cityscapes.export.weights.class_names import differing_classes, recipe_classes
     from catalyst_cityscapes.models.from_recipe import recipe_network
 
     recipe = _recipe(configs, settings, more, trusted)
@@ -39,6 +40,12 @@ def inspect_command(
         fit = fit_recipe(read, recipe_network(recipe))
         click.echo(f"\nin the recipe {printable(' '.join((*configs, *more)))}")
         _print(fit.lines(show_all))
+        if read.classes.names is not None:
+            try:
+                notes = differing_classes(read.classes, recipe_classes(recipe))
+            except InputError as error:
+                notes = [str(error)]
+            _print([("classes", note) for note in notes])
 
 
 @weights.command("convert")
@@ -51,11 +58,24 @@ def inspect_command(
     help="Default: safetensors for such a name, else official (imagenet-init for a ResNet).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
-def convert_command(source: str, target: str, form: str | None, overwrite: bool) -> None:
-    """Write the weights of IN to OUT in another form.
+@click.option("--sha256-name", "digest_in_name", is_flag=True, help="Write OUT as NAME-<8 digits of its sha256>.pth.")
+@recipe_arguments
+def convert_command(
+    source: str,
+    target: str,
+    form: str | None,
+    overwrite: bool,
+    digest_in_name: bool,
+    configs: RecipeWords,
+    settings: RecipeWords,
+    more: RecipeWords,
+    trusted: RecipeWords,
+) -> None:
+    """Write the weights of IN to OUT in another form; --config RECIPE gives the names and colours of its classes.
 
     \b
-    official       dict of epoch, state_dict (names with module.) and, from such a file, optimizer
+    official       what the network's own framework loads: the official code's dict of epoch, state_dict (names with
+                   module.) and, from such a file, optimizer; mmsegmentation's dict of meta and state_dict
     bare           the state dict alone, names without module.
     safetensors    the same as safetensors, with epoch and origin as metadata
     imagenet-init  the backbone alone under a ResNet's names, for model.pretrained
@@ -63,10 +83,13 @@ def convert_command(source: str, target: str, form: str | None, overwrite: bool)
     An incomplete network is refused, and OUT is read back and compared before it gets its name.
     """
     from catalyst_cityscapes.export.weights import convert
+    from catalyst_cityscapes.export.weights.class_names import recipe_classes
 
-    done = convert(source, target, form, overwrite)
+    recipe = _recipe(configs, settings, more, trusted)
+    classes = None if recipe is None else recipe_classes(recipe)
+    done = convert(source, target, form, overwrite, classes, digest_in_name)
     rows = [
-        ("from", f"{done.source.path}: {done.source.what}; {done.source.network}"),
+        ("from", f"{done.source.path}: {done.source.what}; {done.source.title}"),
         ("to", f"{done.path}: {done.form}, {done.written} of {len(done.source.weights)} tensors"),
     ]
     if done.left_out:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from catalyst_cityscapes.data.augmentation import CropFirst
+from catalyst_cityscapes.data.augmentation.crop_window import Window
 from catalyst_cityscapes.data.decoded_cache import open_cache
-from catalyst_cityscapes.data.plain_png import plain_png
+from catalyst_cityscapes.data.plain_png import PlainPng, plain_png
 from catalyst_cityscapes.prepare.progress_display import shown_progress
 from catalyst_cityscapes.recipe.schema import Data
 from semseg_ref.base.errors import DataError
@@ -46,12 +46,12 @@ class CachedSemData(SemData):
 
 
 class CropFirstSemData(SemData):
-    """`SemData` whose transform is a `CropFirst`: it draws first, and decodes no row below those that the crop needs.
+    """`SemData` whose transform works on a lazy sample: no row is decoded below those that it asks for.
 
     That is so for PNG pairs of the plainest kind (`plain_png`); others are read as `SemData` reads them. The draws and
     the bits are the same. Label values in rows that are not decoded are not checked.
 
-    Args: see `SemData`; `transform` is a `CropFirst`.
+    Args: see `SemData`; `transform` has `computed_from` (`augmentation.lazy_sample`).
 
     Raises:
         OptionError, DataError: see `SemData`.
@@ -62,18 +62,39 @@ class CropFirstSemData(SemData):
         image_file, label_file = plain_png(image_path, channels=3), plain_png(label_path, channels=1)
         if image_file is None or label_file is None or image_file[1:3] != label_file[1:3]:
             return super().__getitem__(index)
-        plan = self.transform.plan(image_file.height, image_file.width)
-        image_rows, label_rows = self.transform.rows(plan)
-        image, label = image_file.rows(image_rows), label_file.rows(label_rows)
-        if image is None or label is None or not self._has_valid_labels(label, label_path):
-            # It is read whole for the sake of the message, or because OpenCV takes what the other decoder does not.
-            image, label = self.read(index)
-        return self.transform.computed(image, label, plan)
+        return self.transform.computed_from(_FileSample(self, index, image_file, label_file))
 
-    def _has_valid_labels(self, label: np.ndarray, path: str) -> bool:
+
+class _FileSample:
+    # A lazy sample of two files. It is read whole where that fails for the sake of the message, or because OpenCV takes
+    # what the other decoder does not.
+    def __init__(self, samples: SemData, index: int, image: PlainPng, label: PlainPng) -> None:
+        self.size = label.height, label.width
+        self._samples, self._index = samples, index
+        self._files = {"image": image, "label": label}
+        self._decoded: dict[str, np.ndarray] = {}
+
+    def image(self, window: Window) -> np.ndarray:
+        return self._rows("image", window)
+
+    def label(self, window: Window) -> np.ndarray:
+        return self._rows("label", window)
+
+    def _rows(self, kind: str, window: Window) -> np.ndarray:
+        rows = self._decoded.get(kind)
+        if rows is None or len(rows) < window.rows.stop:
+            rows = self._files[kind].rows(window.rows.stop)
+            if rows is None or (kind == "label" and not self._has_valid(rows)):
+                self._decoded = dict(zip(("image", "label"), self._samples.read(self._index), strict=True))
+                rows = self._decoded[kind]
+            self._decoded[kind] = rows
+        return rows[window.slices]
+
+    def _has_valid(self, label: np.ndarray) -> bool:
+        samples = self._samples
         try:
-            if self.classes is not None:
-                check_label_values(label, self.classes, self.ignore_label, path)
+            if samples.classes is not None:
+                check_label_values(label, samples.classes, samples.ignore_label, samples.data_list[self._index][1])
         except DataError:
             return False
         return True
@@ -96,7 +117,7 @@ def image_set(
     data_list = data.train_list if split == "train" else data.val_list
     if use_cache and data.cache is not None:
         return CachedSemData(split, data.root, data_list, transform, data.classes, data.ignore_index, data.cache)
-    kind = CropFirstSemData if isinstance(transform, CropFirst) else SemData
+    kind = CropFirstSemData if getattr(transform, "crop_first", False) else SemData
     images = kind(split, data.root, data_list, transform, data.classes, data.ignore_index)
     check_list(images.data_list, data_list, data.root)
     return images

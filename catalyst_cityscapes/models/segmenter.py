@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
+from torch import Tensor
+
 from catalyst_cityscapes.models.outputs import Resized
+from semseg_ref.base.checkpoints.state_dict import Match
 
 
 class Segmenter:
@@ -16,6 +19,13 @@ class Segmenter:
     HEADS: ClassVar[tuple[str, ...]] = ()
     align_corners: bool = True
     resized_for_loss: Resized = "labels"
+
+    def match_pretrained(self, weights: dict[str, Tensor]) -> Match | None:
+        """How a file of pre-trained weights, without a wrapper's prefix, fits the network's backbone.
+
+        None for a network that takes no such files, or whose files are recognised by the backbone's kind.
+        """
+        return None
 
     @property
     def backbone_names(self) -> tuple[str, ...]:

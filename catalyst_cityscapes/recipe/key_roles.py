@@ -101,13 +101,21 @@ def _section_in(annotation: Any) -> type[Section] | None:
 
 
 def _roles(path: KeyPath, *recipes: Mapping[str, Any]) -> list[Role | None]:
-    """The roles of a key in the recipes that have something there."""
-    if path[0] != CALLBACKS or len(path) == 1:
+    """The roles of a key in the recipes that have something there; a component may say one of its argument."""
+    if len(path) == 1:
         return [section_role(path)]
+    if path[0] != CALLBACKS:
+        said = [_argument_role(recipe.get(path[0]), path[1]) for recipe in recipes]
+        return [role for role in said if role is not None] or [section_role(path)]
     roles = [callback_role(node) for node in _callback_nodes(path, *recipes)]
     if len(path) == 2:
         return roles
     return [role and role.arguments.get(path[2], role) for role in roles]
+
+
+def _argument_role(node: Any, name: str) -> Role | None:
+    role = callback_role(node)
+    return None if role is None else role.arguments.get(name)
 
 
 def _callback_nodes(path: KeyPath, *recipes: Mapping[str, Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from catalyst_cityscapes.data.augmentation import mmseg
+from catalyst_cityscapes.data.augmentation import Pipeline, mmseg
 from semseg_ref.base.errors import InputError
 from support.golden.inputs import GOLDENS, rec_image, rec_label, sha256
 
@@ -14,7 +14,9 @@ OPERATIONS = (
     "op_randomresize", "op_randomresize_portrait", "op_randomcrop_cat075", "op_randomcrop_cat1",
     "op_randomcrop_smaller", "op_randomflip", "op_photometric",
 )  # fmt: skip
-PIPELINES = ("pipeline_769_small", "pipeline_1024_small_padded", "pipeline_512x1024_small", "pipeline_catmax_retry")
+SMALL = ("pipeline_769_small", "pipeline_1024_small_padded", "pipeline_512x1024_small", "pipeline_catmax_retry")
+STREET_SCENES = ("pipeline_512x1024_full", "pipeline_769_full", "pipeline_1024_full")
+TESTED = ("pipeline_test_2048x1024", "pipeline_test_2049x1025", "pipeline_test_odd")
 
 
 def golden(name: str):
@@ -45,22 +47,20 @@ def test_a_step_is_the_packages(name):
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize("name", PIPELINES)
-def test_a_pipeline_is_the_packages(name):
+def compare(name: str, crop_first: bool) -> None:
     content, meta = golden(name)
-    steps = (
-        mmseg.RandomResize(meta["scale"], meta["ratio_range"]),
-        mmseg.RandomCrop(meta["crop"], meta["cat_max_ratio"]),
-        mmseg.RandomFlip(meta["flip_prob"]),
-        mmseg.PhotoMetricDistortion(),
-        mmseg.Pack(),
-    )
+    steps = {
+        "scale": mmseg.RandomResize(meta["scale"], meta["ratio_range"]),
+        "crop": mmseg.RandomCrop(meta["crop"], meta["cat_max_ratio"]),
+        "flip": mmseg.RandomFlip(meta["flip_prob"]),
+        "colour": mmseg.PhotoMetricDistortion(),
+        "pack": mmseg.Pack(),
+    }
+    pipeline = Pipeline(list(steps), steps, crop_first)
     source = inputs(meta)
     for index, seed in enumerate(content["seeds"].tolist()):
         np.random.seed(seed)
-        image, label = source
-        for step in steps:
-            image, label = step(image, label)
+        image, label = pipeline(*source)
         assert np.random.random_sample() == content["rng_next"][index]
         assert sha256(image.numpy()) == content["sha_inputs"][index]
         assert sha256(label.numpy()) == content["sha_label"][index]
@@ -68,6 +68,31 @@ def test_a_pipeline_is_the_packages(name):
         assert sha256(pixels.numpy()) == content["sha_norm"][index]
         assert tuple(classes.shape) == tuple(pixels.shape[1:]) == tuple(meta["crop"])
         assert classes.dtype == torch.int64
+
+
+@pytest.mark.parametrize("crop_first", [False, True])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_pipeline_is_the_packages(name, crop_first):
+    compare(name, crop_first)
+
+
+@pytest.mark.parametrize("name", STREET_SCENES)
+def test_a_street_scenes_crop_is_the_packages(name):
+    compare(name, crop_first=True)
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_an_image_is_brought_to_the_size_of_the_test_as_there(name):
+    content, meta = golden(name)
+    h, w = meta["image"]["h"], meta["image"]["w"]
+    image = np.ascontiguousarray(rec_image(meta["image"]["seed"], h, w)[..., ::-1])
+    resized, _ = mmseg.RandomResize(meta["scale"], (1, 1))(image, np.zeros((h, w), np.uint8))
+    packed, label = mmseg.Pack()(resized, np.zeros(resized.shape[:2], np.uint8))
+    assert sha256(packed.numpy()) == meta["sha_inputs"]
+    pixels, _ = mmseg.normalize_and_pad(packed, label, (1, 1))
+    assert sha256(pixels.numpy()) == meta["sha_norm"]
+    step = int(content["sub"])
+    assert np.array_equal(pixels.numpy()[:, ::step, ::step], content["norm_sub"])
 
 
 def test_packed_or_not_is_the_same_to_the_last_step():

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -144,8 +145,9 @@ def test_opencvs_own_scaling_code():
     ],
 )
 def test_the_code_for_other_processors(code):
-    only = "generator_state or near_one"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", only]
+    files = [__file__, str(Path(__file__).with_name("test_lazy_samples.py"))]
+    only = "generator_state or near_one or any_window"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", only]
     done = subprocess.run(command, env={**child_environment(), **code}, capture_output=True, text=True, cwd=PROJECT)
     assert done.returncode == 0, done.stdout[-2000:]
     assert " passed" in done.stdout

@@ -3,11 +3,16 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import torch
 
 from catalyst_cityscapes.data.endless import EndlessSampler
+from catalyst_cityscapes.recipe.loading import load_recipe
+from catalyst_cityscapes.train.loaders import build_loaders
 from semseg_ref.base.seed_streams import SeedStreams
 from support.places import GOLDENS
+from support.runs.toy import SMALL, TOY
 
 ROWS = json.loads((GOLDENS / "mmseg" / "sampler.json").read_text())["rows"]
 
@@ -57,3 +62,21 @@ def test_named_permutations_follow_from_their_number():
 def test_an_order_that_is_not_shuffled_repeats_the_list():
     sampler = EndlessSampler(3, None, 0, rank=1, world_size=2, shuffle=False)
     assert sampler.keys(0, 4) == [(0, 1), (1, 0), (1, 2), (2, 1)]
+
+
+def test_loader_processes_draw_as_mmengines(toy_city):
+    """Process w of rank r seeds numpy's generator once, with workers * r + w + seed, and makes every other batch."""
+    settings = [f"data.root={toy_city}", *TOY, *SMALL, "experiment.epochs=null", "experiment.iterations=4"]
+    settings += ["experiment.seed=7", "sampling.seed_stream=reference", "sampling.order=endless"]
+    settings += ["sampling.batch_size=4", "sampling.workers=4"]  # of two processes together
+    recipe = load_recipe(["toy/pspnet50", "swap/augmentation/mmseg"], settings, ("support",))
+    loader = build_loaders(recipe, rank=1, world=2)[0]["train"]
+    batches = list(loader)
+    assert len(batches) == 4
+    order = [index for _, index in loader.sampler.keys(0, 8)]
+    for worker in range(2):
+        np.random.seed(2 * 1 + worker + 7)
+        for number in range(worker, 4, 2):
+            pairs = [loader.dataset.dataset[index] for index in order[2 * number : 2 * number + 2]]
+            for found, expected in zip(batches[number], zip(*pairs, strict=True), strict=True):
+                assert torch.equal(found, torch.stack(expected))

@@ -10,11 +10,17 @@ import pytest
 
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from support.command_line import dl
-from support.runs.any_recipe import CASES, write_recipe
+from support.runs.any_recipe import CASES, OF_MMSEGMENTATION, write_recipe
 from support.runs.toy import LOGS, STATE, assert_same
 
+ALWAYS = ("mmseg/toy/segformer_b0", "mmseg/toy/pspnet_r18")
+NAMES = [
+    *CASES,
+    *(name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in OF_MMSEGMENTATION),
+]
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize("name", NAMES)
 def test_trains_resumes_and_is_scored_from_the_command_line(name, toy_city, workdir, one_thread):
     write_recipe(name, toy_city)
 

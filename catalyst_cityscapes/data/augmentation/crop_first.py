@@ -21,6 +21,7 @@ from catalyst_cityscapes.data.augmentation.crop_window import (
     scaled_label,
     scaled_size,
 )
+from catalyst_cityscapes.data.augmentation.lazy_sample import LazySample
 from catalyst_cityscapes.data.augmentation.window_check import UnequalWindows, unequal_windows
 from semseg_ref.base.errors import DataError
 from semseg_ref.transform import (
@@ -104,6 +105,7 @@ class CropFirst:
     """
 
     takes_uint8 = True
+    crop_first = True
 
     def __init__(
         self,
@@ -157,6 +159,12 @@ class CropFirst:
         """
         _check(image, label)
         return self.computed(image, label, self.plan(*label.shape))
+
+    def computed_from(self, sample: LazySample) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for a lazy sample, of which it takes the first rows down to the last one that the crop needs."""
+        plan = self.plan(*sample.size)
+        image, label = (Window(Span(0, rows), Span(0, sample.size[1])) for rows in self.rows(plan))
+        return self.computed(sample.image(image), sample.label(label), plan)
 
     def plan(self, height: int, width: int) -> Plan:
         """Draws (see `draw`), and what they need of a sample [height, width]."""

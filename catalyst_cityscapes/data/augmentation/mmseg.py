@@ -1,11 +1,13 @@
 """mmsegmentation 1.2.2's training pipeline for Cityscapes, to the bit and to the position of the generator.
 
 The steps work on image uint8 [H, W, 3], BGR, and label uint8 [H, W], and draw from numpy's legacy global generator.
-In a recipe `ToBGR` comes first, since images are read as RGB, and `NormalizeAndPad` last. Written from descriptions of
-what the package does and checked against its outputs (tests/data/test_augmentation_mmseg.py).
+In a recipe `ToBGR` comes first, since images are read as RGB, and `NormalizeAndPad` last. What comes before the crop
+also works on a part of the image (`lazily`; `lazy_sample`), with the same draws and bits, and colour works by tables of
+256 entries, made by the package's own float32 arithmetic. Written from descriptions of what the package does and
+checked against its outputs (tests/data/test_augmentation_mmseg.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -13,12 +15,19 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from catalyst_cityscapes.data.augmentation.adapters.layouts import as_bytes
+from catalyst_cityscapes.data.augmentation.crop_window import Span, Window
+from catalyst_cityscapes.data.augmentation.lazy_sample import DecodedSample, LazySample, whole
+from catalyst_cityscapes.data.augmentation.resized_window import ResizedSample
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.image_statistics import MEAN, STD
 
 Arrays = tuple[np.ndarray, np.ndarray]
 IGNORE_INDEX = 255
 REDRAWS = 10
+LEVELS = np.arange(256, dtype=np.uint8)
+COUNTED_EXACTLY = 1 << 24
+"""Pixels up to which OpenCV's float32 histogram holds each whole number."""
 
 
 def _pair(owner: str, name: str, values: Sequence[float], low: float = 1) -> tuple:
@@ -33,7 +42,25 @@ class ToBGR:
     takes_uint8 = True
 
     def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
-        return np.ascontiguousarray(np.rint(image).clip(0, 255).astype(np.uint8)[..., ::-1]), label
+        return _bgr(image), label
+
+    def lazily(self, sample: LazySample) -> LazySample:
+        """The call for a lazy sample."""
+        return _ConvertedSample(sample, _bgr)
+
+
+def _bgr(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(as_bytes(image), cv2.COLOR_RGB2BGR)
+
+
+class _ConvertedSample:
+    # A sample whose image is converted pixel by pixel.
+    def __init__(self, sample: LazySample, convert: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.size, self.label = sample.size, sample.label
+        self._image, self._convert = sample.image, convert
+
+    def image(self, window: Window) -> np.ndarray:
+        return self._convert(self._image(window))
 
 
 class RandomResize:
@@ -54,13 +81,19 @@ class RandomResize:
             raise InputError(f"RandomResize: ratio_range {ratio_range!r}: expected (low, high) with 0 < low <= high")
 
     def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        height, width = self._draw(*label.shape)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return image, cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    def lazily(self, sample: LazySample) -> LazySample:
+        """The call for a lazy sample, of which only those windows are resized that are asked for."""
+        return ResizedSample(sample, self._draw(*sample.size))
+
+    def _draw(self, height: int, width: int) -> tuple[int, int]:
         ratio = np.random.random_sample() * (self.high - self.low) + self.low
         bounds = [int(side * ratio) for side in self.scale]
-        h, w = label.shape
-        factor = min(max(bounds) / max(h, w), min(bounds) / min(h, w))
-        size = int(w * factor + 0.5), int(h * factor + 0.5)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-        return image, cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+        factor = min(max(bounds) / max(height, width), min(bounds) / min(height, width))
+        return int(height * factor + 0.5), int(width * factor + 0.5)
 
 
 class RandomCrop:
@@ -88,24 +121,32 @@ class RandomCrop:
         self.ignore_index = ignore_index
 
     def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
-        window = self._draw(label)
+        return whole(self.lazily(DecodedSample(image, label)))
+
+    def lazily(self, sample: LazySample) -> LazySample:
+        """The call for a lazy sample: the labels of the windows that are drawn are computed, and one image."""
+        window = self._draw(*sample.size)
+        label = sample.label(window)
         if self.cat_max_ratio < 1:
             for _ in range(REDRAWS):
-                if self._is_mixed(label[window]):
+                if self._is_mixed(label):
                     break
-                window = self._draw(label)
-        return image[window], label[window]
+                window = self._draw(*sample.size)
+                label = sample.label(window)
+        return DecodedSample(sample.image(window), label)
 
-    def _draw(self, label: np.ndarray) -> tuple[slice, slice]:
-        h, w = label.shape
-        top = np.random.randint(0, max(h - self.height, 0) + 1)
-        left = np.random.randint(0, max(w - self.width, 0) + 1)
-        return slice(top, top + self.height), slice(left, left + self.width)
+    def _draw(self, height: int, width: int) -> Window:
+        top = np.random.randint(0, max(height - self.height, 0) + 1)
+        left = np.random.randint(0, max(width - self.width, 0) + 1)
+        return Window(Span(top, min(top + self.height, height)), Span(left, min(left + self.width, width)))
 
     def _is_mixed(self, label: np.ndarray) -> bool:
-        classes, counts = np.unique(label, return_counts=True)
-        counts = counts[classes != self.ignore_index]
-        return len(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
+        if label.size < COUNTED_EXACTLY:
+            counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+        else:
+            counts = np.bincount(label.ravel(), minlength=256)
+        counts[self.ignore_index] = 0
+        return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
 
 
 class RandomFlip:
@@ -125,7 +166,7 @@ class RandomFlip:
 
     def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
         if np.random.random_sample() < self.prob:
-            return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(label[:, ::-1])
+            return cv2.flip(image, 1), cv2.flip(label, 1)
         return image, label
 
 
@@ -157,36 +198,44 @@ class PhotoMetricDistortion:
         self.hue_delta = hue_delta
 
     def __call__(self, image: np.ndarray, label: np.ndarray) -> Arrays:
+        table = LEVELS
         if np.random.randint(2):
-            image = _linear(image, beta=np.random.uniform(-self.brightness_delta, self.brightness_delta))
+            table = _linear(table, beta=np.random.uniform(-self.brightness_delta, self.brightness_delta))
         contrast_first = np.random.randint(2)
         if contrast_first:
-            image = self._contrast(image)
+            table = self._contrast(table)
+        image = _looked_up(as_bytes(image), table)
         if np.random.randint(2):
-            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-            hsv[..., 1] = _linear(hsv[..., 1], alpha=np.random.uniform(*self.saturation_range))
-            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+            image = _changed_in_hsv(image, 1, _linear(LEVELS, alpha=np.random.uniform(*self.saturation_range)))
         if np.random.randint(2):
-            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
             turn = np.random.randint(-self.hue_delta, self.hue_delta)
-            hsv[..., 0] = (hsv[..., 0].astype(int) + turn) % 180
-            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-        return image if contrast_first else self._contrast(image), label
+            image = _changed_in_hsv(image, 0, ((LEVELS.astype(int) + turn) % 180).astype(np.uint8))
+        return image if contrast_first else _looked_up(image, self._contrast(LEVELS)), label
 
-    def _contrast(self, image: np.ndarray) -> np.ndarray:
-        return _linear(image, alpha=np.random.uniform(*self.contrast_range)) if np.random.randint(2) else image
+    def _contrast(self, table: np.ndarray) -> np.ndarray:
+        return _linear(table, alpha=np.random.uniform(*self.contrast_range)) if np.random.randint(2) else table
 
 
 def _linear(values: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
     return np.clip(values.astype(np.float32) * alpha + beta, 0, 255).astype(np.uint8)
 
 
+def _looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    return image if table is LEVELS else cv2.LUT(image, table)
+
+
+def _changed_in_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
+    # OpenCV's 8-bit HSV: hue 0..179, saturation and value 0..255. Rounds to 8 bits on the way there and back.
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, channel), table), hsv, channel)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+
+
 class Pack:
     """Image to a uint8 tensor [3, H, W], still BGR, and label to an int64 tensor [1, H, W]."""
 
     def __call__(self, image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        chw = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return chw, torch.from_numpy(label[None].astype(np.int64))
+        return torch.from_numpy(np.stack(cv2.split(image))), torch.from_numpy(label[None].astype(np.int64))
 
 
 def normalize_and_pad(
@@ -200,7 +249,7 @@ def normalize_and_pad(
     """What mmsegmentation's preprocessor makes of a sample: RGB, normalised, then padded at the right and the bottom.
 
     Args:
-        image: uint8, BGR, array [H, W, 3] or tensor [3, H, W].
+        image: BGR in grey levels, uint8, array [H, W, 3] or tensor [3, H, W]; another step's floats are taken too.
         label: array [H, W] or tensor [1, H, W].
         size: (height, width) to pad to; a larger image stays as it is.
         mean, std: one value a channel in grey levels, RGB.
@@ -212,10 +261,17 @@ def normalize_and_pad(
     if isinstance(image, np.ndarray):
         image, label = Pack()(image, label)
     label = label[0]
-    means, stds = (torch.tensor(list(values), dtype=torch.float32)[:, None, None] for values in (mean, std))
-    image = (image[[2, 1, 0]].float() - means) / stds
-    border = (0, max(size[1] - label.shape[1], 0), 0, max(size[0] - label.shape[0], 0))
-    return functional.pad(image, border), functional.pad(label, border, value=ignore_index)
+    h, w = label.shape
+    means, stds = (torch.tensor(list(values), dtype=torch.float32)[:, None] for values in (mean, std))
+    padded = torch.zeros(3, max(size[0], h), max(size[1], w))
+    if image.dtype == torch.uint8:
+        tables = ((torch.arange(256, dtype=torch.float32) - means) / stds).numpy()
+        for plane, source, table in zip(padded.numpy(), image.numpy()[::-1], tables, strict=True):
+            cv2.LUT(source, table, dst=plane[:h, :w])
+    else:
+        padded[:, :h, :w] = (image[[2, 1, 0]].float() - means[..., None]) / stds[..., None]
+    border = (0, padded.shape[2] - w, 0, padded.shape[1] - h)
+    return padded, functional.pad(label, border, value=ignore_index)
 
 
 class NormalizeAndPad:

@@ -3,20 +3,24 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from catalyst_cityscapes.export.weights.class_names import classes_of, describe
+from catalyst_cityscapes.models.known import ClassTable, KnownNetwork, Origin, origin, recognise
 from semseg_ref.base.checkpoints.architecture import NO_CONTEXT, PSA, PSP, RESNET, UNKNOWN, Identity, identify
-from semseg_ref.base.checkpoints.reading import SAFETENSORS, file_format, read_checkpoint
+from semseg_ref.base.checkpoints.plain_parts import read_plain_parts
+from semseg_ref.base.checkpoints.reading import SAFETENSORS, file_format
 from semseg_ref.base.checkpoints.state_dict import (
     OTHER_WRAPPERS,
     PREFIX,
     WRAPPERS,
     Match,
+    first_names,
     match,
     state_dict_in,
     weights_in,
@@ -45,10 +49,14 @@ class WeightFile:
         wrapper: `OFFICIAL`, `PROJECT`, `CATALYST`, `WRAPPED` or `BARE`.
         has_prefix: the names start with `module.`.
         weights: the tensors without that prefix, in the file's order.
-        network: by names and shapes.
+        network: by names and shapes, of the reference's.
         completeness: the tensors against those of that network; None for a network that is none of ours.
         epoch: finished epochs, where the file says so.
         others: what else the file holds, by name.
+        known: the network where it is one of another framework's that this project has.
+        origin: what the framework that wrote the file says in it.
+        classes: their names and colours, where the file has them.
+        left_out: objects that were not read, their class by their place in the file.
     """
 
     path: Path
@@ -60,6 +68,30 @@ class WeightFile:
     completeness: Match | None
     epoch: int | None
     others: dict[str, Any]
+    known: KnownNetwork | None = None
+    origin: Origin | None = None
+    classes: ClassTable = field(default_factory=ClassTable)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The network in a few words."""
+        return str(self.known or self.network)
+
+    @property
+    def layout(self) -> dict[str, Tensor] | None:
+        """Names and shapes of the complete network, in its order; None for one that is none of ours."""
+        return self.known.layout if self.known is not None else layout(self.network)
+
+    @property
+    def not_read(self) -> str:
+        """One line on the objects in the file; empty where there are none."""
+        if not self.left_out:
+            return ""
+        kinds = Counter((place.split(".")[0], kind) for place, kind in self.left_out.items())
+        parts = [f"{top} ({f'{n} of ' if n > 1 else ''}{kind})" for (top, kind), n in kinds.items()]
+        count = f"{len(self.left_out)} objects" if len(self.left_out) > 1 else "1 object"
+        return f"{count} beside tensors and plain values, no code of which was run: {first_names(parts)}"
 
     @property
     def is_imagenet(self) -> bool:
@@ -95,13 +127,18 @@ class WeightFile:
             ("file", str(self.path)),
             ("format", self.format),
             ("what", self.what),
-            ("network", str(self.network)),
+            ("network", self.title),
             ("tensors", f"{len(self.weights)} ({', '.join(f'{n} {t}' for t, n in types.most_common())})"),
             ("parameters", f"{self.parameters:,}"),
             ("complete", self._describe_completeness()),
             ("epoch", "not stated" if self.epoch is None else str(self.epoch)),
             ("besides", ", ".join(describe_entry(k, v) for k, v in self.others.items()) or "nothing"),
         ]
+        if self.classes.names is not None:
+            rows.append(("classes", describe(self.classes)))
+        if self.left_out:
+            rows.append(("not read", self.not_read))
+        rows += [("note", note) for note in (self.origin.notes if self.origin is not None else ())]
         if damaged:
             rows.append(("damaged", f"NaN or infinite values in {len(damaged)} tensors, first: {damaged[0]}"))
         rows.append(("sha256", file_sha256(self.path)))
@@ -131,7 +168,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
         CheckpointError: it is missing, damaged, no checkpoint, or holds no state dict.
     """
     path = Path(path)
-    content = read_checkpoint(path)
+    content, left_out = read_plain_parts(path)
     raw = state_dict_in(content, path)
     weights = _known(weights_in(content, path))
     has_prefix = next(iter(raw)).startswith(PREFIX)
@@ -141,19 +178,26 @@ def read_weight_file(path: str | Path) -> WeightFile:
     others = {key: value for key, value in content.items() if key not in kept} if wrapped else {}
     epoch = content.get("epoch") if wrapped else None
     network = identify(weights)
+    known = recognise(weights) if network.family == UNKNOWN else None
+    written_by = origin(content) if wrapped else None
     form = file_format(path)
     if form == SAFETENSORS:
         others = {key: value for key, value in content["metadata"].items() if key not in ("epoch", "format")}
+    wrapper = BARE if form == SAFETENSORS or not wrapped else _wrapper(content, has_prefix)
     return WeightFile(
         path=path,
         format=form,
-        wrapper=BARE if form == SAFETENSORS or not wrapped else _wrapper(content, has_prefix),
+        wrapper=wrapper if written_by is None else written_by.what,
         has_prefix=has_prefix,
         weights=weights,
         network=network,
-        completeness=_completeness(weights, network),
+        completeness=_completeness(weights, network) if known is None else match(known.layout, weights),
         epoch=epoch if isinstance(epoch, int) else None,
         others=others,
+        known=known,
+        origin=written_by,
+        classes=classes_of(others) if written_by is None else written_by.classes,
+        left_out=left_out,
     )
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from catalyst_cityscapes.export.weights.inspection import WeightFile, layout
-from semseg_ref.base.checkpoints.architecture import RESNET, Identity, differences, identify
+from catalyst_cityscapes.models.known import KnownNetwork, recognise
+from catalyst_cityscapes.models.segmenter import Segmenter
+from semseg_ref.base.checkpoints.architecture import RESNET, UNKNOWN, Identity, differences, identify
 from semseg_ref.base.checkpoints.state_dict import Match, first_names, match, named_as
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.model.resnet import match_backbone
@@ -16,14 +18,14 @@ class RecipeFit:
     """A weight file beside a recipe's network.
 
     Attributes:
-        as_initialisation: the file is a ResNet, and was compared with the network's backbone.
+        as_initialisation: the file is a backbone's, and was compared with the network's.
         expected: the recipe's network, or its backbone.
         match: which tensors fit.
         reasons: in words, why the others do not.
     """
 
     as_initialisation: bool
-    expected: Identity
+    expected: Identity | KnownNetwork
     match: Match
     reasons: list[str]
 
@@ -49,16 +51,32 @@ class RecipeFit:
 
 
 def fit_recipe(file: WeightFile, network: nn.Module) -> RecipeFit:
-    """Compares a weight file with a network: a ResNet with its backbone, anything else with the whole of it.
+    """Compares a weight file with a network: a backbone's with its backbone, anything else with the whole of it.
 
     Raises:
         CheckpointError: the file is a ResNet, and the network's backbone is none of ours.
     """
     own: dict[str, Tensor] = network.state_dict()
-    expected = identify(own)
-    if not file.is_imagenet:
-        named = named_as(own, file.weights, file.path).weights
-        return RecipeFit(False, expected, match(own, named), differences(file.network, expected))
+    identity = identify(own)
+    if file.is_imagenet:
+        return _fit_resnet(file, identity)
+    known = recognise(own) if identity.family == UNKNOWN else None
+    result = match(own, named_as(own, file.weights, file.path).weights)
+    backbone = network.match_pretrained(file.weights) if isinstance(network, Segmenter) else None
+    if backbone is not None and len(backbone.matched) > len(result.matched):
+        return RecipeFit(True, known or identity, backbone, [])
+    if known is None or file.known is None:
+        return RecipeFit(False, known or identity, result, _reasons(file, known or identity))
+    return RecipeFit(False, known, result, file.known.differences(known))
+
+
+def _reasons(file: WeightFile, expected: Identity | KnownNetwork) -> list[str]:
+    if file.known is None and isinstance(expected, Identity):
+        return differences(file.network, expected)
+    return [f"{file.title} instead of {expected}"]
+
+
+def _fit_resnet(file: WeightFile, expected: Identity) -> RecipeFit:
     backbone = Identity(RESNET, blocks=expected.blocks, bottleneck=expected.bottleneck, stem=expected.stem)
     backbone_layout = layout(backbone)
     if backbone_layout is None:

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from catalyst_cityscapes.export.weights.class_names import differing_classes, recipe_classes
 from catalyst_cityscapes.export.weights.inspection import read_weight_file
 from catalyst_cityscapes.export.weights.recipe_fit import fit_recipe
 from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.models.outputs import SizeRule, outputs_of, size_rule_of
+from catalyst_cityscapes.models.segmenter import Segmenter
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.state_dict import load_state
 from semseg_ref.base.errors import CheckpointError, InputError
@@ -33,6 +35,7 @@ class Verification:
         as_initialisation: the file filled the backbone, and the output is the backbone's.
         input_shape: of the input, standard normal numbers of numpy's `RandomState(0)`.
         output: float32 [1, C, h, w], computed on one CPU thread.
+        notes: what else is to be known of the file.
     """
 
     matched: int
@@ -40,6 +43,7 @@ class Verification:
     as_initialisation: bool
     input_shape: tuple[int, ...]
     output: Tensor
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -61,7 +65,7 @@ class Verification:
         if not self.as_initialisation:
             counts = torch.bincount(self.output.argmax(1).flatten(), minlength=self.output.shape[1])
             rows.append(("predicted", f"pixels per class {counts.tolist()}"))
-        return rows
+        return [*rows, *(("note", note) for note in self.notes)]
 
 
 def check_sha256(path: str | Path, expected: str) -> str:
@@ -87,24 +91,34 @@ def check_sha256(path: str | Path, expected: str) -> str:
 def verify(path: str | Path, recipe: Recipe) -> Verification:
     """Loads a file strictly into the recipe's network and runs it on the fixed input.
 
-    ImageNet weights fill the backbone, and the output is that of `layer4`.
+    A backbone's weights fill that, and the output is its last feature map.
 
     Raises:
-        CheckpointError: the file does not fit, with counts, names and reasons; or the output is not finite.
+        CheckpointError: the file does not fit, with counts, names and reasons; its classes are others than the
+            recipe's; or the output is not finite.
     """
     file = read_weight_file(path)
     network = recipe_network(recipe)
     fit = fit_recipe(file, network)
     if fit.as_initialisation:
         network = recipe_network(recipe, pretrained=str(path))
+    elif file.known is not None and fit.reasons:
+        raise CheckpointError(f"{path}: {', '.join(fit.reasons)}; {fit.match}")
     else:
         load_state(network, file.weights, path)
+    notes = [file.not_read] if file.left_out else []
+    if file.classes.names is not None:
+        try:
+            notes += differing_classes(file.classes, recipe_classes(recipe))
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
     shape = _input_shape(network, recipe)
     x = torch.from_numpy(np.random.RandomState(INPUT_SEED).standard_normal(shape).astype(np.float32))
     output = _run(network, x, fit.as_initialisation)
     if not torch.isfinite(output).all():
         raise CheckpointError(f"{path}: loads, but the network's output is not finite; its weights are damaged")
-    return Verification(len(fit.match.matched), type(network).__name__, fit.as_initialisation, shape, output)
+    kind = type(network).__name__
+    return Verification(len(fit.match.matched), kind, fit.as_initialisation, shape, output, tuple(notes))
 
 
 def _input_shape(network: nn.Module, recipe: Recipe) -> tuple[int, ...]:
@@ -117,14 +131,14 @@ def _input_shape(network: nn.Module, recipe: Recipe) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def _run(network: nn.Module, x: Tensor, backbone_only: bool) -> Tensor:
+def _run(network: nn.Module | Segmenter, x: Tensor, backbone_only: bool) -> Tensor:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more threads sum in another order
     try:
         if backbone_only:
-            for name in ("layer0", "layer1", "layer2", "layer3", "layer4"):
+            for name in network.backbone_names:
                 x = getattr(network, name)(x)
-            return x
+            return x if isinstance(x, Tensor) else x[-1]
         output = network(x)
         return outputs_of(output)[0]
     finally:

@@ -16,7 +16,7 @@ component, named by the role of the key or callback (`recipe.role`):
 | augmentation.A.B | the steps A and B in the place of others; which of them replaces which cannot be known |
 | augmentation_order | the order of the steps, where their names are the same |
 | augmentation | everything of it, where both the order and the steps differ, or it is no `Pipeline` |
-| crop | `data.crop`, the crop's and mask's size that go with it |
+| crop | `data.crop`, the mask's size and those of steps that cut or pad to it |
 | model, initial_weights, criterion, aux_loss, sync_bn, epochs | their sections |
 | precision, memory_format, compile, resize, cudnn_benchmark, activation_checkpointing | keys of `engine` |
 | gradient_step | accumulation and clipping |
@@ -44,6 +44,7 @@ from catalyst_cityscapes.recipe.schema import Recipe
 
 ABSENT = object()
 ORDER: KeyPath = ("augmentation", "order")
+CROP: KeyPath = ("data", "crop")
 PIPELINE = "catalyst_cityscapes.data.augmentation.Pipeline"
 SGD = {"torch.optim.SGD", "torch.optim.sgd.SGD", "catalyst_cityscapes.optim.DecoupledSGD"}
 KERNELS = ("fused", "foreach")
@@ -205,14 +206,16 @@ def _naming(start: Flat, goal: Flat, order: tuple[str, ...] | None) -> Callable[
     only_weights = {path for path in differing if path[0] == "model"} == {("model", "pretrained")}
     multiplier = ("optimizer", "groups", "head_multiplier")
     both_multiply = multiplier in start and multiplier in goal
-    crop_differs = start[("data", "crop")] != goal[("data", "crop")]
+    crops = start[CROP], goal[CROP]
+    crop_differs = crops[0] != crops[1]
     nodes = [unflatten(flat).get("callbacks", {}) for flat in (start, goal)]
 
     def name_of(path: KeyPath) -> str:
         section, key = path[0], path[1] if len(path) > 1 else ""
         if crop_differs and (
-            path in {("data", "crop"), ("model", "mask_h"), ("model", "mask_w")}
+            path in {CROP, ("model", "mask_h"), ("model", "mask_w")}
             or (path[:3] == ("augmentation", "steps", "crop") and path[3:] == ("size",))
+            or (section == "augmentation" and (start.get(path), goal.get(path)) == crops)  # cuts or pads to it
         ):
             return "crop"
         if section in names:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file
+from catalyst_cityscapes.export.weights import RecipeFit, fit_recipe, read_weight_file
+from catalyst_cityscapes.models.segmenter import Segmenter
 from catalyst_cityscapes.recipe.nodes.targets import resolve_target
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM, identify
@@ -23,7 +24,7 @@ class InitialWeights:
         path: the file; None where there is none, or the network fetches its own.
         exists: the file is there.
         matched, expected: tensors of the network's backbone that the file fills, of how many.
-        is_imagenet: the file is a classification ResNet.
+        is_imagenet: the file is a backbone's.
         problem: why it does not fit, or cannot be read; None where it does.
         option: the network's argument for pre-trained weights, where it is not used.
     """
@@ -65,9 +66,10 @@ def measure_initial_weights(recipe: Recipe, network: nn.Module) -> InitialWeight
         return InitialWeights(random=False, path=path)
     try:
         read = read_weight_file(path)
-        fit = fit_recipe(read, network)
+        backbone = network.match_pretrained(read.weights) if isinstance(network, Segmenter) else None
+        fit = fit_recipe(read, network) if backbone is None else RecipeFit(True, identity, backbone, [])
     except InputError as error:
         return InitialWeights(random=False, path=path, exists=True, problem=str(error))
     match = fit.match
     problem = None if match.fits else "; ".join(fit.reasons) or str(match)
-    return InitialWeights(False, path, True, len(match.matched), match.expected_count, read.is_imagenet, problem)
+    return InitialWeights(False, path, True, len(match.matched), match.expected_count, fit.as_initialisation, problem)

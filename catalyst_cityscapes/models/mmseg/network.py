@@ -6,8 +6,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from catalyst_cityscapes.models.mmseg.layers import Head
+from catalyst_cityscapes.models.mmseg.pretrained import match_backbone
 from catalyst_cityscapes.models.outputs import Outputs, Resized, SizeRule
 from catalyst_cityscapes.models.segmenter import Segmenter
+from semseg_ref.base.checkpoints.state_dict import Match
 
 
 class EncoderDecoder(Segmenter, nn.Module):
@@ -44,6 +46,10 @@ class EncoderDecoder(Segmenter, nn.Module):
     def all_logits(self, x: Tensor) -> Outputs:
         """The logits of all heads, main first, in eval mode too."""
         return self._all(self.backbone(x))
+
+    def match_pretrained(self, weights: dict[str, Tensor]) -> Match:
+        """As `pretrained.match_backbone`."""
+        return match_backbone(self.backbone, weights)
 
     def _main(self, features: Sequence[Tensor]) -> Tensor:
         return self.decode_head(features)

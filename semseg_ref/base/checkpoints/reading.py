@@ -1,30 +1,32 @@
 """Reading checkpoint files: torch's two formats and safetensors, recognised by their bytes, without running code.
 
 Checkpoints of older Catalyst runs hold numpy scalars and arrays (a schedule's rates), which torch's restricted
-unpickler refuses. Numpy's own unpickling takes memory layouts from the file, so it is not let in: stand-ins written
-here read the plain numeric types only and give python numbers and lists.
+unpickler refuses; stand-ins read them as python numbers and lists. What else a file asks for is refused here;
+`plain_parts` takes the tensors of such a file.
 """
 
-import math
 import pickle
 import re
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from semseg_ref.base.errors import CheckpointError
+from semseg_ref.base.safe.numpy_stand_ins import CORES, Array, NumberType, make_array, make_scalar
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
+CONVERT = "; catalyst-dl weights convert takes the tensors of such a file alone"
 ZIP, PICKLE, SAFETENSORS = "torch zip archive", "torch file of before 1.6", "safetensors"
 
 _HEAD_BYTES = 256
 _SAFETENSORS_HEADER_LIMIT = 100_000_000
-_NUMBER_TYPE = re.compile(r"[bifu][1248]")
 _REFUSED_GLOBAL = re.compile(r"(?:GLOBAL|class|function) ([\w.]+)")
+
+
+class RefusedPickleError(CheckpointError):
+    """A file asks for a class or function beside tensors and plain values."""
 
 
 def file_format(path: str | Path) -> str:
@@ -62,7 +64,8 @@ def read_checkpoint(path: str | Path) -> Any:
     one, so that it serves wherever a checkpoint does.
 
     Raises:
-        CheckpointError: the file is missing, is no checkpoint, is damaged, or holds more than tensors and plain types.
+        CheckpointError: the file is missing, is no checkpoint, or is damaged.
+        RefusedPickleError: it holds more than tensors and plain types.
     """
     if file_format(path) == SAFETENSORS:
         return _read_safetensors(path)
@@ -73,13 +76,18 @@ def read_checkpoint(path: str | Path) -> Any:
                 return _plain(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         refused = _REFUSED_GLOBAL.search(str(error))
-        what = f" (it asks for {refused[1]})" if refused else ""
-        raise CheckpointError(
-            f"{path}: not a checkpoint of tensors and plain values only{what}; pickled code is never run"
-        ) from error
+        raise refusal(path, refused[1] if refused else None, CONVERT) from error
     except Exception as error:  # torch's readers raise nearly every type on damaged bytes
         reason = str(error).partition("\n")[0].partition(". ")[0] or "it ends early"
         raise CheckpointError(f"{path}: damaged, or no torch checkpoint ({type(error).__name__}: {reason})") from error
+
+
+def refusal(path: str | Path, asks_for: str | None, hint: str = "") -> RefusedPickleError:
+    """The error for a file that is not read because of what it asks for, a class's or function's dotted name."""
+    what = f" (it asks for {asks_for})" if asks_for else ""
+    return RefusedPickleError(
+        f"{path}: not a checkpoint of tensors and plain values only{what}; pickled code is never run{hint}"
+    )
 
 
 def _files_in(folder: Path) -> str:
@@ -118,60 +126,17 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
     return {**content, "metadata": metadata}
 
 
-class _NumberType:
-    """In the place of `numpy.dtype`: a plain number's type and byte order, nothing else."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if not _NUMBER_TYPE.fullmatch(code):
-            raise pickle.UnpicklingError(f"numpy type {code!r}")
-        self.code = code
-        self.order = "="
-
-    def __setstate__(self, state: tuple) -> None:
-        if state[1] not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"numpy byte order {state[1]!r}")
-        self.order = state[1]
-
-    def read(self, data: bytes) -> np.ndarray:
-        return np.frombuffer(data, dtype=self.order.replace("|", "=") + self.code)
-
-
-class _Array:
-    """In the place of `numpy.ndarray`: nested lists of numbers."""
-
-    values: Any = None
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, number_type, is_fortran, data = state
-        if not isinstance(number_type, _NumberType) or not isinstance(data, bytes):
-            raise pickle.UnpicklingError("numpy array of objects")
-        values = number_type.read(data)
-        if values.size != math.prod(shape):
-            raise struct.error("numpy array of another size than its data")
-        self.values = values.reshape(shape, order="F" if is_fortran else "C").tolist()
-
-
-def _make_array(*_: Any) -> _Array:
-    return _Array()
-
-
-def _make_scalar(number_type: _NumberType, data: bytes) -> float | int | bool:
-    if not isinstance(number_type, _NumberType) or not isinstance(data, bytes):
-        raise pickle.UnpicklingError("numpy scalar of objects")
-    return number_type.read(data).item()
-
-
 _STAND_INS = [
-    (_NumberType, "numpy.dtype"),
-    (_Array, "numpy.ndarray"),
-    *((_make_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    *((_make_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    (NumberType, "numpy.dtype"),
+    (Array, "numpy.ndarray"),
+    *((make_array, f"numpy.{core}.multiarray._reconstruct") for core in CORES),
+    *((make_scalar, f"numpy.{core}.multiarray.scalar") for core in CORES),
 ]
 
 
 def _plain(value: Any) -> Any:
     """The same value with lists in the place of the arrays' stand-ins."""
-    if isinstance(value, _Array):
+    if isinstance(value, Array):
         return value.values
     if isinstance(value, dict):
         for key, inner in value.items():

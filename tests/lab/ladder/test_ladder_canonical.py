@@ -6,6 +6,7 @@ import pytest
 
 from catalyst_cityscapes.lab.ladder.components import differences_of
 from catalyst_cityscapes.lab.ladder.normal_form import differing_keys, fingerprint, normal_form
+from catalyst_cityscapes.recipe.key_roles import may_resume
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.schema import Recipe
 from support.runs.toy import SMALL, SMALL_PACKAGE, assert_same_checkpoints, toy_settings, train_catalyst
@@ -100,3 +101,15 @@ def test_numbers_are_compared_as_numbers() -> None:
     base = load_recipe(["cityscapes/pspnet50"])
     same = load_recipe(["cityscapes/pspnet50"], ["optimizer.groups.head_multiplier=10.0"])
     assert fingerprint(base) == fingerprint(same)
+
+
+def test_computing_the_crop_alone_is_no_other_recipe() -> None:
+    files = ["toy/pspnet50", "swap/augmentation/mmseg"]
+    part, whole = (load_recipe(files, [f"augmentation.crop_first={asked}"]) for asked in ("true", "false"))
+    official = load_recipe(files[:1])
+    assert fingerprint(part) == fingerprint(whole)
+    assert differences_of(whole, part).components == ()
+    assert differences_of(official, part).components == differences_of(official, whole).components
+    path = ("augmentation", "crop_first")
+    assert may_resume(path, part.plain(), whole.plain()) is True
+    assert not may_resume(("augmentation", "order"), part.plain(), whole.plain())

@@ -16,6 +16,12 @@ from catalyst_cityscapes.recipe.nodes.targets import build
 from semseg_ref.base.errors import InputError
 
 SHIPPED = ("semseg-catalyst", "semseg-catalyst-camvid", "semseg-catalyst-toy")
+REPLICATION = {
+    "mmseg-replication": ("crop", "batch", "sync_bn", "model_selection"),
+    "mmseg-replication-toy": ("crop", "batch"),
+    "mmseg-replication-toy-segformer": ("crop", "batch"),
+}
+"""The ladders of the replication of mmsegmentation's recipes, and their components."""
 COMPONENTS = (
     *("weight_decay", "head_lr", "schedule", "momentum", "batch", "drop_last", "replayed_draws", "base_resolution"),
     *("warp", "blur", "validation_metric", "model_selection"),
@@ -37,7 +43,7 @@ def written(folder: Path, **changes: object) -> str:
 
 
 def test_every_shipped_ladder_is_listed() -> None:
-    assert sorted(path.stem for path in (CONFIGS / "ladders").glob("*.yml")) == sorted(SHIPPED)
+    assert sorted(path.stem for path in (CONFIGS / "ladders").glob("*.yml")) == sorted([*SHIPPED, *REPLICATION])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -56,6 +62,23 @@ def test_shipped_ladder(name: str) -> None:
     assert shared["validation_metric"] == ("from", "to", "without-model_selection")
     assert shared["blur"][2] == "without-model_selection"
     assert shared["model_selection"][2] == "to"
+
+
+@pytest.mark.parametrize("name", REPLICATION)
+def test_ladder_of_the_replication(name: str) -> None:
+    ladder = read_ladder(f"ladders/{name}")
+    assert ladder.names == REPLICATION[name]
+    assert ladder.notes
+    assert all(step.note for step in ladder.steps)
+    arms, roles = ladder_arms(ladder)
+    check_arms(arms)
+    if len(ladder.names) == 2:
+        assert [arm.name for arm in arms] == ["from", "to", "with-crop", "with-batch"]
+        assert [rung.path for rung in roles.rungs] == ["with-crop", "to"]
+    start = ladder.compose(())
+    for component in ladder.names:
+        found = differences_of(start, ladder.compose((component,)))
+        assert [part.name for part in found.components] == [component]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

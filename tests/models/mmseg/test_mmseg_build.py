@@ -1,12 +1,14 @@
 """mmsegmentation's networks as anybody else's: every name, outputs, what they say of themselves, ImageNet files."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from torch import nn
 
 from catalyst_cityscapes.losses import mmseg_loss
 from catalyst_cityscapes.models.mmseg import NAMES, build
-from catalyst_cityscapes.models.mmseg.pretrained import load_backbone
+from catalyst_cityscapes.models.mmseg.pretrained import load_backbone, match_backbone
 from catalyst_cityscapes.models.outputs import align_corners_of, resized_for_loss, size_rule_of
 from catalyst_cityscapes.models.parts import head_names
 from catalyst_cityscapes.recipe.nodes import targets
@@ -16,6 +18,42 @@ from support.golden.mmseg_networks import on_meta
 STRIDE_8 = ("pspnet", "segnext")
 SAMPLE = ("pspnet_r18", "deeplabv3plus_r101", "hrnet_w18s", "ocrnet_w18s", "segformer_b1", "segnext_s", "segnext_l")
 """Names of each family that have no golden file."""
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # torchvision's, with the deep stem (3 x 3 convolutions to 32, 32 and 64 channels) in place of its own.
+        ("pspnet_r18", 11_176_512 - 9_536 + 28_768),
+        ("deeplabv3plus_r101", 42_500_160 - 9_536 + 28_768),
+        # transformers' SegformerModel of these depths and widths.
+        ("segformer_b1", 13_151_424),
+        ("segformer_b2", 24_196_288),
+        ("segformer_b4", 60_842_688),
+        ("segformer_b5", 81_443_008),
+    ],
+)
+def test_a_backbone_without_a_golden_file_has_as_many_parameters_as_elsewhere(name, count):
+    assert parameters(on_meta(name).backbone) == count
+
+
+@pytest.mark.parametrize(("size", "millions"), [("t", 4.3), ("s", 13.9), ("b", 27.6), ("l", 48.9)])
+def test_segnext_has_the_papers_sizes(size, millions):
+    """Of arXiv 2209.08575, with the decoder, for the 150 classes of ADE20K."""
+    assert round(parameters(on_meta(f"segnext_{size}", classes=150)) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_builds_for_any_number_of_classes(name):
+    """The number shows in the classifiers, and nothing else is that wide."""
+    network = on_meta(name, classes=7)
+    heads = ("decode_head.0", "decode_head.1") if name.startswith("ocrnet") else head_names(network)
+    of_classes = [key for key, value in network.state_dict().items() if value.ndim and len(value) == 7]
+    assert of_classes == [f"{head}.conv_seg.{kind}" for head in heads for kind in ("weight", "bias")]
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -141,6 +179,33 @@ def test_a_backbone_starts_from_a_file(layout, tmp_path):
     network = build("segformer_b0", pretrained=tmp_path / "mit_b0.pth")
     for name, value in network.backbone.state_dict().items():
         assert torch.equal(value, source[name]), name
+
+
+def authors_mscan(own):
+    return {name.replace(".mlp.dwconv.", ".mlp.dwconv.dwconv."): value for name, value in own.items()}
+
+
+def authors_hrnet(own):
+    """With the layers of the classifier, and as old as HRNet's files are: nothing counts batches."""
+    extras = ("incre_modules.0.0.conv1", "downsamp_modules.0.0", "final_layer.0", "classifier")
+    kept = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    return {**kept, **{f"{name}.weight": torch.zeros(2) for name in extras}}
+
+
+@pytest.mark.parametrize(
+    ("name", "authors"), [("segnext_t", authors_mscan), ("hrnet_w18s", authors_hrnet)], ids=["MSCAN", "HRNet"]
+)
+def test_the_authors_own_files_fit(name, authors, tmp_path):
+    source = {key: value + 1 for key, value in build(name).backbone.state_dict().items()}
+    arguments = Namespace(lr=0.1)  # as trainers keep the command line
+    torch.save({"state_dict": authors(source), "args": arguments}, tmp_path / "authors.pth")
+
+    backbone = build(name, pretrained=tmp_path / "authors.pth").backbone
+    loaded = backbone.state_dict()
+    assert all(torch.equal(loaded[key], source[key]) for key in source if not key.endswith("num_batches_tracked"))
+    found = match_backbone(backbone, authors(source))
+    assert found.fits
+    assert len(found.unused) == (4 if name.startswith("hrnet") else 0)
 
 
 def test_a_file_that_does_not_fit_is_refused_whole(tmp_path):

@@ -181,16 +181,28 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 
+OF_MMSEGMENTATION: dict[str, dict[str, Any]] = {
+    f"mmseg/toy/{name}": {
+        "base": f"mmseg/toy/{name}",
+        "experiment": {"iterations": 2},
+        "validation": {"every": 0},
+        "data": {"crop": [32, 32]},
+        "protocol": {"base_size": [64, 32]},
+    }
+    for name in ("segformer_b0", "pspnet_r18", "deeplabv3plus_r18", "hrnet_w18s", "ocrnet_w18s", "segnext_t")
+}
+"""The shipped recipes of mmsegmentation's networks for a CPU, cut down to two steps."""
+
 
 def write_recipe(name: str, city: Path) -> Path:
     """Writes a case as `my.yml`, and the user's file `mine.py` beside it, into the working folder.
 
     Args:
-        name: of `CASES`.
+        name: of `CASES` or `OF_MMSEGMENTATION`.
         city: folder of the toy city.
     """
     Path("mine.py").write_text(OWN_FILE)
-    case = CASES[name]
+    case = (CASES | OF_MMSEGMENTATION)[name]
     recipe = {
         "base": "toy/pspnet18",
         **case,
@@ -198,7 +210,7 @@ def write_recipe(name: str, city: Path) -> Path:
         "data": {"root": str(city), "crop": [64, 64], **case.get("data", {})},
         "sampling": {"batch_size": 2, "workers": 0, **case.get("sampling", {})},
         "engine": {"device": "cpu", "memory_format": "contiguous"},
-        "protocol": {"base_size": 64},
+        "protocol": case.get("protocol", {"base_size": 64}),
     }
     path = Path("my.yml")
     path.write_text(yaml.safe_dump(recipe))
