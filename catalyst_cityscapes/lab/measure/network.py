@@ -11,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from catalyst_cityscapes.models.outputs import outputs_of
+from catalyst_cityscapes.models.random_at_test import draws_at_test
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import Identity, identify
 from semseg_ref.base.errors import InputError
@@ -114,7 +115,7 @@ def measure_network(recipe: Recipe, network: nn.Module) -> NetworkFacts:
         dropout=tuple(float(m.p) for m in modules if isinstance(m, _DropoutNd)),
         norm_settings=dict(Counter((m.momentum, m.eps) for m in modules if isinstance(m, _BatchNorm))),
         frozen=tuple(name for name, p in network.named_parameters() if not p.requires_grad),
-        random_at_test=bool(getattr(network, "random_at_test", False)),
+        random_at_test=draws_at_test(network),
     )
 
 

@@ -153,11 +153,12 @@ def _decayed_norms(facts: Facts) -> Iterator[Diagnostic]:
 
 def _random_at_test(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is not None and facts.network.random_at_test:
+        seed = facts.recipe.experiment.seed
         yield Diagnostic(
             "note",
-            "the network draws random numbers in every forward, in the test too: two tests of one checkpoint differ by "
-            "more than rounding",
-            {"random_at_test": True},
+            f"the network draws random numbers in every forward, in the test too: a score goes with the draws, which "
+            f"follow experiment.seed ({'none' if seed is None else seed}) and the image's place",
+            {"random_at_test": True, "seed": seed},
         )
 
 
@@ -220,7 +221,7 @@ RULES = (
         ("note",),
         "own words",
         "what the built network says of itself",
-        "give a mean and a spread over several tests of one checkpoint",
+        "give the seed with the score, or a mean and a spread over several seeds",
         _random_at_test,
         (SEEDS_SEGNEXT,),
     ),
