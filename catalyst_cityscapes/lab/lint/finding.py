@@ -47,6 +47,7 @@ class Rule:
         batch_norm: whether it is about batch norm, which not every network has.
         official_only: whether it knows the official recipe's values alone. Held against another reference, a recipe is
             compared with that one instead.
+        official_fix: whether what to write has the official recipe's values in it.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Rule:
     sgd: bool = False
     batch_norm: bool = False
     official_only: bool = False
+    official_fix: bool = False
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def _baseline(rule: Rule, facts: Facts) -> str:
 
 
 def _fix(rule: Rule, said: Diagnostic, facts: Facts) -> str:
-    if said.fix is None and rule.baseline == "official recipe" and not facts.reference.is_official:
+    if said.fix is None and rule.official_fix and not facts.reference.is_official:
         return f"as {facts.reference.name} has it; catalyst-dl diff {facts.reference.name} RECIPE shows the keys"
     return said.fix or rule.fix
 

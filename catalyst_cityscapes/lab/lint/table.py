@@ -11,6 +11,7 @@ from catalyst_cityscapes.lab.lint.rules import (
     geometry,
     labels,
     network,
+    protocol,
     published,
     randomness,
     rates,
@@ -29,7 +30,7 @@ THEMES: dict[str, Sequence[Rule]] = {
     "momentum and decay": decay.RULES,
     "batches and steps": exposure.RULES,
     "network and loss": network.RULES,
-    "scoring": scoring.RULES,
+    "scoring": (*scoring.RULES, *protocol.RULES),
     "the published recipe": published.RULES,
 }
 """Rules by theme, in the order of a training."""

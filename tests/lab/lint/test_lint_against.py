@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from catalyst_cityscapes.lab.lint.facts import Facts
@@ -15,6 +16,7 @@ from catalyst_cityscapes.lab.measure.loss import measure_loss
 from catalyst_cityscapes.lab.measure.network import NetworkFacts
 from catalyst_cityscapes.lab.measure.optimisation import measure_optimisation
 from catalyst_cityscapes.lab.measure.profile import measure_exposure
+from catalyst_cityscapes.lab.measure.weights import measure_initial_weights
 from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.recipe.loading import CONFIGS, load_recipe
 from catalyst_cityscapes.recipe.nodes.targets import build
@@ -195,6 +197,20 @@ def test_settings_of_segnext_are_compared(overlays, setting, rule, reference):
     recipe = load_recipe([name, *overlays], [setting])
     assert [hit.severity for hit in hits(rule, Facts(recipe, 1, published))] == ["warning"]
     assert hits(rule, Facts(published.recipe, 1, published)) == []
+
+
+@pytest.mark.parametrize(("left_out", "count"), [((), 0), (("layer3.1.conv2.weight", "layer4.0.bn1.weight"), 1)])
+def test_weights_that_would_be_loaded_in_part_are_an_error(left_out, count, reference, network, tmp_path):
+    """Where mmsegmentation warns and trains on with random weights in their place."""
+    path, prefix = tmp_path / "r18.pth", "backbone."
+    whole = {key.removeprefix(prefix): value for key, value in network.state_dict().items() if key.startswith(prefix)}
+    torch.save({key: value for key, value in whole.items() if key not in left_out}, path)
+    recipe = load_recipe([TOY], [f"model.pretrained={path}"])
+    facts = Facts(recipe, 4, reference, weights=measure_initial_weights(recipe, network))
+    told = hits("initial-weights-do-not-fit", facts)
+    assert [hit.severity for hit in told] == ["error"] * count
+    assert facts.weights.exists
+    assert all("layer3.1.conv2.weight" in hit.evidence or "missing" in hit.evidence for hit in told)
 
 
 def test_one_process_where_the_published_recipe_synchronises_nothing():

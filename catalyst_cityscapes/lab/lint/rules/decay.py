@@ -236,6 +236,7 @@ RULES = (
         SGD,
         _no_momentum,
         (FOUNDING,),
+        official_fix=True,
     ),
     Rule(
         "momentum-unlike-official",
@@ -245,6 +246,7 @@ RULES = (
         "optimizer.momentum: 0.9, and no schedule that writes it",
         _momentum,
         (FOUNDING,),
+        official_fix=True,
     ),
     Rule(
         "nesterov-momentum",
@@ -276,8 +278,17 @@ RULES = (
         _amount,
         (FOUNDING, SHIPPED_CONFIG),
         sgd=True,
+        official_fix=True,
     ),
-    Rule("no-weight-decay", ("warning",), "official recipe", IDLE, "optimizer.weight_decay: 0.0001", _none),
+    Rule(
+        "no-weight-decay",
+        ("warning",),
+        "official recipe",
+        IDLE,
+        "optimizer.weight_decay: 0.0001",
+        _none,
+        official_fix=True,
+    ),
     Rule(
         "weight-decay-exceptions",
         ("warning",),

@@ -187,6 +187,7 @@ RULES = (
         "sampling.batch_size: 16, or more epochs",
         _steps,
         (FOUNDING,),
+        official_fix=True,
     ),
     Rule(
         "images-seen",

@@ -247,6 +247,7 @@ RULES = (
         _head_rate,
         (FOUNDING,),
         sgd=True,
+        official_fix=True,
     ),
     Rule(
         "head-rate-changes",
@@ -255,6 +256,7 @@ RULES = (
         CURVES,
         f"one schedule for all groups: {POLY}",
         _rate_changes,
+        official_fix=True,
     ),
     Rule(
         "base-rate",
@@ -265,6 +267,7 @@ RULES = (
         _base_rate,
         (SHIPPED_CONFIG,),
         sgd=True,
+        official_fix=True,
     ),
     Rule(
         "rate-per-image",
@@ -276,7 +279,15 @@ RULES = (
         (SMALL_BATCH,),
         sgd=True,
     ),
-    Rule("rate-constant", ("error",), "official recipe", CURVES, f"add a schedule: {POLY}", _constant),
+    Rule(
+        "rate-constant",
+        ("error",),
+        "official recipe",
+        CURVES,
+        f"add a schedule: {POLY}",
+        _constant,
+        official_fix=True,
+    ),
     Rule("rate-zero", ("error",), "own words", CURVES, "set optimizer.lr and the groups' multipliers above 0", _zero),
     Rule(
         "warm-up",
@@ -316,7 +327,15 @@ RULES = (
         "step the schedule once an optimiser step, not once a process or batch",
         _idle,
     ),
-    Rule("rate-rises", ("warning",), "official recipe", CURVES, POLY, _rises),
+    Rule(
+        "rate-rises",
+        ("warning",),
+        "official recipe",
+        CURVES,
+        POLY,
+        _rises,
+        official_fix=True,
+    ),
     Rule(
         "schedule-unlike-poly",
         ("warning",),
