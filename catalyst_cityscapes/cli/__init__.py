@@ -35,6 +35,7 @@ COMMANDS = {
     "diff": "Compare what two recipes do",
     "ab": "Which overlay changes the score?",
     "ladder": "Which component makes the gap between two recipes?",
+    "generate": "Write recipe files from a table",
     "submit": "Write the test server's zip file",
     "weights": "Inspect, convert and verify weight files",
     "demo": "Predict images, folders and videos",
@@ -44,7 +45,7 @@ COMMANDS = {
 }
 """Subcommand -> how its help begins, so that the list imports none. Its module has the same name."""
 
-IN_LAB = ("lint", "diff", "ab", "ladder")
+IN_LAB = ("lint", "diff", "ab", "ladder", "generate")
 """Those whose modules lie in `cli.lab`."""
 
 

@@ -306,15 +306,28 @@ class ProtocolSection(Section):
 
 
 class Expected(Section):
-    """A published or measured result of this very recipe, for comparison after the test.
+    """A published or measured result of this very recipe, for comparison after the test, and what it goes by.
 
-    `protocol` is the name of the protocol it was measured with; None where the recipe's own is meant.
+    `protocol` is the name of the protocol it was measured with; None where the recipe's own is meant. `recipe` is the
+    published recipe that this one is held against (lint), by its shipped name or file: its own name in a published
+    recipe, and so that one's in what is made from it. `mIoU: null` says that no number is known, as of a recipe that
+    differs from the published one.
     """
 
-    miou: float = Field(alias="mIoU", ge=0, le=1)
+    miou: float | None = Field(default=None, alias="mIoU", ge=0, le=1)
     protocol: str | None = None
-    tolerance: float = Field(gt=0, le=1)
-    source: str
+    tolerance: float | None = Field(default=None, gt=0, le=1)
+    source: str | None = None
+    recipe: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _number_is_whole(self) -> "Expected":
+        missing = [name for name in ("tolerance", "source") if getattr(self, name) is None]
+        if self.miou is not None and missing:
+            raise ValueError(f"mIoU goes with a tolerance and a source; missing: {', '.join(missing)}")
+        if self.miou is None and self.recipe is None:
+            raise ValueError("neither mIoU nor recipe; give one, or expected: null")
+        return self
 
 
 class Recipe(Section):

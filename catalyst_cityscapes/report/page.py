@@ -79,8 +79,9 @@ def render_report(record: RunRecord, score: ScoreRecord | None) -> str:
         names = [entry.name for entry in score.content.classes]
         context["classes"] = class_rows(score, matrix, colors)
         context["protocol"] = protocol_text(score) if score.content.protocol else ""
-        if record.recipe is not None and record.recipe.expected is not None and score.content.limit is None:
-            context["verdict"] = verdict(score.content.mIoU, record.recipe.expected, score.protocol_name)
+        expected = None if record.recipe is None else record.recipe.expected
+        if expected is not None and expected.miou is not None and score.content.limit is None:
+            context["verdict"] = verdict(score.content.mIoU, expected, score.protocol_name)
         if matrix is not None:
             context["heat"] = heat_map(matrix, names) if len(names) <= DRAWN_CLASSES else heat_picture(matrix)
             context["confusions"] = largest_confusions(matrix, names)

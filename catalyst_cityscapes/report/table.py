@@ -31,7 +31,7 @@ def verdict(miou: float, expected: Expected, protocol: str | None = None) -> str
 
     Args:
         miou: the score, 0..1.
-        expected: the published result.
+        expected: the published result, with a number.
         protocol: name of the score's protocol; where the published number has another, nothing is compared.
     """
     if expected.protocol not in (None, protocol):
@@ -78,7 +78,7 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
             f"IoU are ours, their mean over all {len(score['classes'])} classes is {official['own']['mIoU']:.4f}",
             highlight=False,
         )
-    if expected is not None and score.get("limit") is None:
+    if expected is not None and expected.miou is not None and score.get("limit") is None:
         console.print(plain(verdict(score["mIoU"], expected, protocol["name"])), highlight=False)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from catalyst_cityscapes.cli.arguments import recipe_arguments
+from catalyst_cityscapes.cli.arguments import complete_recipe, recipe_arguments
 from catalyst_cityscapes.lab.lint import DRAWS, SAMPLES
 from semseg_ref.base.errors import InputError
 
@@ -25,6 +25,12 @@ PLAIN_WIDTH = 120
     type=click.IntRange(1),
     help="Training processes to reckon with. Default: 8 as the official run, fewer where that leaves a process less "
     "than 2 images, 1 with engine.device: cpu.",
+)
+@click.option(
+    "--against",
+    metavar="RECIPE",
+    shell_complete=complete_recipe,
+    help="The published recipe to hold it against. Default: the recipe's own expected.recipe, or cityscapes/pspnet50.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--allow", multiple=True, metavar="RULE", help="Findings of this rule do not count; may be repeated.")
@@ -43,6 +49,7 @@ def lint(
     more: tuple[str, ...],
     trusted: tuple[str, ...],
     processes: int | None,
+    against: str | None,
     as_json: bool,
     allow: tuple[str, ...],
     strict: bool,
@@ -78,7 +85,7 @@ def lint(
     from catalyst_cityscapes.lab.lint.report import lint as lint_recipe
     from catalyst_cityscapes.lab.lint.terminal import print_report
 
-    report = lint_recipe(recipe, processes, draws, samples, not no_data, allow)
+    report = lint_recipe(recipe, processes, draws, samples, not no_data, allow, against)
     if as_json:
         click.echo(json.dumps(report.to_json(strict), indent=1))
     else:

@@ -101,10 +101,15 @@ def _exposure(found: Collector, subject: Subject) -> None:
     exposure, recipe = subject.profile.exposure, subject.recipe
     if subject.has_data:
         found.add("training images", "train_data", exposure.images, amount())
-    found.add("epochs", "epochs", exposure.epochs, amount())
+    # A training of so many steps passes over the data as often as its batches are large.
+    by_steps = "" if recipe.experiment.iterations is None else " batch train_data gradient"
+    found.add("epochs", f"epochs{by_steps}", exposure.epochs, amount())
     found.add("steps", "epochs batch train_data gradient", exposure.steps, amount())
     found.add("images seen", "epochs batch train_data", exposure.seen, amount())
     found.add("batch", "batch gradient", exposure.batch, amount())
+    rates = subject.profile.optimisation.lr(BACKBONE)
+    if len(rates):
+        found.add("highest lr / images of a step", "optimiser batch gradient", rates.max() / exposure.batch, amount())
     found.add("images in one forward pass", "batch", exposure.batch_per_process, amount())
     group = exposure.bn_group if subject.profile.batch_norms else 0
     synchronised = " (synchronised)" if exposure.synchronised else ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from catalyst_cityscapes.inference.geometry import scale_of_test
+from catalyst_cityscapes.lab.lint.reference import Reference, official
 from catalyst_cityscapes.lab.measure.arithmetic import warp_rounding
 from catalyst_cityscapes.lab.measure.geometry import Colours, Draw
 from catalyst_cityscapes.lab.measure.lists import Lists, measure_lists
@@ -35,6 +36,7 @@ class Facts:
     Attributes:
         recipe: the recipe.
         processes: that would train it.
+        reference: the published recipe that it is held against.
         lists: the data set's lists and labels; None without data.
         images, size, test_size: number and (height, width) of the training images, and of a validation image.
         exposure, optimisation, draws, colours, samples, protocol: see `lab.measure.profile.RecipeProfile`.
@@ -48,6 +50,7 @@ class Facts:
 
     recipe: Recipe
     processes: int
+    reference: Reference = field(default_factory=official)
     lists: Lists | None = None
     images: int = DataSize.images
     size: tuple[int, int] = DataSize.size
@@ -84,15 +87,6 @@ class Facts:
     def test_scale(self) -> float | None:
         """Test pixels per native pixel at scale 1."""
         return None if self.protocol is None else scale_of_test(self.protocol, self.test_size)
-
-
-def default_processes(recipe: Recipe) -> int:
-    """The official 8, but no more than leave each process two images (the pooling to 1 x 1 needs them); 1 on CPUs."""
-    if recipe.engine.device == "cpu":
-        return 1
-    if recipe.sampling.per_process:
-        return 8
-    return max(min(8, recipe.sampling.batch_size // 2), 1)
 
 
 def gather(recipe: Recipe, processes: int, draws: int, samples: int, use_data: bool) -> Facts:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from catalyst_cityscapes.lab.lint.facts import Facts
 
 Severity = Literal["error", "warning", "note"]
-Baseline = Literal["official recipe", "own protocol", "own words", "data", "machine"]
+Baseline = Literal["official recipe", "published recipe", "own protocol", "own words", "data", "machine"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -36,7 +36,8 @@ class Rule:
     Attributes:
         id: stable name, kebab-case.
         severities: that its findings can have, worst first.
-        baseline: what a recipe is held against.
+        baseline: what a recipe is held against. `official recipe` is the reference, whichever that is; what can be
+            held against other ones only says `published recipe`.
         measured: how its facts come about, in words.
         fix: what to write where.
         check: `facts -> diagnostics`; it yields nothing where what it asks for could not be measured.
@@ -44,6 +45,9 @@ class Rule:
         reference_networks: whether it holds for networks of the reference's parts only (layer0 ... layer4, cls).
         sgd: whether it holds for SGD only: what the official recipe sets says nothing about a rule of another kind.
         batch_norm: whether it is about batch norm, which not every network has.
+        official_only: whether it knows the official recipe's values alone. Held against another reference, a recipe is
+            compared with that one instead.
+        official_fix: whether what to write has the official recipe's values in it.
     """
 
     id: str
@@ -56,6 +60,8 @@ class Rule:
     reference_networks: bool = False
     sgd: bool = False
     batch_norm: bool = False
+    official_only: bool = False
+    official_fix: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Finding:
 
     rule: str
     severity: Severity
-    baseline: Baseline
+    baseline: str
     evidence: str
     fix: str
     measured: dict[str, Any]

@@ -6,11 +6,13 @@ from typing import Any
 
 from catalyst_cityscapes.lab.lint import DRAWS, SAMPLES
 from catalyst_cityscapes.lab.lint.description import describe
-from catalyst_cityscapes.lab.lint.facts import Facts, default_processes, gather
-from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Finding
-from catalyst_cityscapes.lab.lint.rules.decay import SGD_KINDS
+from catalyst_cityscapes.lab.lint.facts import Facts, gather
+from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Diagnostic, Finding, Rule
+from catalyst_cityscapes.lab.lint.reference import RECIPE, measure_reference, processes_of, reference_recipe
+from catalyst_cityscapes.lab.lint.rules.decay import is_alike
 from catalyst_cityscapes.lab.lint.table import RULES
 from catalyst_cityscapes.recipe.schema import Recipe
+from semseg_ref.base.errors import InputError
 
 EXIT_CODES = {"error": 3, "warning": 1, "note": 0}
 STRICT_EXIT_CODES = {"error": 3, "warning": 3, "note": 1}
@@ -65,22 +67,37 @@ def lint(
     samples: int = SAMPLES,
     use_data: bool = True,
     allow: Collection[str] = (),
+    against: str | None = None,
 ) -> Report:
     """Measures a recipe and applies every rule.
 
     Args:
         recipe: a checked recipe.
-        processes: how many would train it; None: see `default_processes`.
+        processes: how many would train it; None: see `processes_of`.
         draws: of the augmentation on known images; shares and ranges are only judged from 12 on.
         samples: training samples to draw and, twice as many a list, labels to read.
         use_data: False asks nothing of the data set.
         allow: ids of rules whose findings do not count.
+        against: name of the published recipe that it is held against; None: the one that it names itself
+            (`expected.recipe`), or the official one.
+
+    Raises:
+        InputError: no such published recipe, or one that is refused.
     """
-    processes = default_processes(recipe) if processes is None else processes
+    named = None if recipe.expected is None else recipe.expected.recipe
+    name = (against or named or RECIPE).removesuffix(".yml")
+    try:
+        published = reference_recipe(name)
+    except InputError as error:
+        raise InputError(f"{'--against' if against else 'expected.recipe'}: {error}") from error
+    is_official = name == RECIPE
+    processes = processes_of(recipe, None if is_official else published) if processes is None else processes
     facts = gather(recipe, processes, draws, samples, use_data)
+    known = None if facts.optimisation is None else (recipe, facts.optimisation)
+    facts.reference = measure_reference(name, published, known)
     others = _not_asked(facts)
     found = [
-        Finding(rule.id, said.severity, rule.baseline, said.evidence, said.fix or rule.fix, said.measured)
+        Finding(rule.id, said.severity, _baseline(rule, facts), said.evidence, _fix(rule, said, facts), said.measured)
         for rule in RULES.values()
         if rule.id not in others
         for said in rule.check(facts)
@@ -96,14 +113,32 @@ def lint(
     )
 
 
+def _baseline(rule: Rule, facts: Facts) -> str:
+    is_reference = rule.baseline == "published recipe" or (
+        rule.baseline == "official recipe" and not facts.reference.is_official
+    )
+    return facts.reference.name if is_reference else rule.baseline
+
+
+def _fix(rule: Rule, said: Diagnostic, facts: Facts) -> str:
+    if said.fix is None and rule.official_fix and not facts.reference.is_official:
+        return f"as {facts.reference.name} has it; catalyst-dl diff {facts.reference.name} RECIPE shows the keys"
+    return said.fix or rule.fix
+
+
 def _not_asked(facts: Facts) -> set[str]:
     """Ids of the rules that say nothing about such a recipe; which and why joins what was skipped."""
     network, optimisation = facts.network, facts.optimisation
     reasons = []
     if network is not None and not network.has_reference_parts:
         reasons.append(("reference_networks", f"of the reference's networks; {network.kind} is another"))
-    if optimisation is not None and optimisation.optimizer not in SGD_KINDS:
-        reasons.append(("sgd", f"the official values are SGD's; the optimiser is {optimisation.optimizer}"))
+    if not facts.reference.is_official:
+        reasons.append(("official_only", f"of the official recipe's values; it is held against {facts.reference.name}"))
+    if optimisation is not None and not is_alike(facts):
+        kind = "SGD" if facts.reference.is_official else "another optimiser"
+        reasons.append(
+            ("sgd", f"{facts.reference.owned} values are {kind}'s; the optimiser is {optimisation.optimizer}")
+        )
     if network is not None and not network.norm_settings:
         reasons.append(("batch_norm", "of batch norm; the network has none"))
     others: set[str] = set()

@@ -11,6 +11,8 @@ from catalyst_cityscapes.lab.lint.rules import (
     geometry,
     labels,
     network,
+    protocol,
+    published,
     randomness,
     rates,
     scoring,
@@ -28,7 +30,8 @@ THEMES: dict[str, Sequence[Rule]] = {
     "momentum and decay": decay.RULES,
     "batches and steps": exposure.RULES,
     "network and loss": network.RULES,
-    "scoring": scoring.RULES,
+    "scoring": (*scoring.RULES, *protocol.RULES),
+    "the published recipe": published.RULES,
 }
 """Rules by theme, in the order of a training."""
 

@@ -26,6 +26,8 @@ class Loss:
         unlearned: classes whose pixels get no gradient.
         class_weights: gradient of one pixel of each class over that of class 0, beside a pixel of class 0.
         difference: largest relative difference of its gradient from that of plain cross entropy on random logits.
+        scale: gradient over that of plain cross entropy on the same logits, of which a third is ignored: 1 for a mean
+            over the valid pixels, 2/3 for one over all pixels.
         aux_weight: gradient of the auxiliary logits over that of the main ones; None without such a callback.
     """
 
@@ -35,6 +37,7 @@ class Loss:
     class_weights: tuple[float, ...]
     difference: float
     aux_weight: float | None
+    scale: float = 1.0
 
 
 def measure_loss(recipe: Recipe) -> Loss:
@@ -69,6 +72,7 @@ def measure_loss(recipe: Recipe) -> Loss:
         class_weights=weights,
         difference=difference,
         aux_weight=_aux_weight(recipe),
+        scale=float(own.abs().sum() / plain.abs().sum()),
     )
 
 

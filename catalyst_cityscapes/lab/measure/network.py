@@ -11,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from catalyst_cityscapes.models.outputs import outputs_of
+from catalyst_cityscapes.models.random_at_test import draws_at_test
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import Identity, identify
 from semseg_ref.base.errors import InputError
@@ -65,6 +66,7 @@ class NetworkFacts:
         dropout: probabilities of its dropout layers, in order.
         norm_settings: (momentum, eps) -> number of batch norm layers.
         frozen: names of parameters that do not train.
+        random_at_test: its forward draws random numbers in eval mode too, as it says of itself.
     """
 
     kind: str
@@ -75,6 +77,7 @@ class NetworkFacts:
     dropout: tuple[float, ...]
     norm_settings: dict[tuple[float | None, float], int]
     frozen: tuple[str, ...]
+    random_at_test: bool = False
 
 
 class _Recorder(TorchDispatchMode):
@@ -112,6 +115,7 @@ def measure_network(recipe: Recipe, network: nn.Module) -> NetworkFacts:
         dropout=tuple(float(m.p) for m in modules if isinstance(m, _DropoutNd)),
         norm_settings=dict(Counter((m.momentum, m.eps) for m in modules if isinstance(m, _BatchNorm))),
         frozen=tuple(name for name, p in network.named_parameters() if not p.requires_grad),
+        random_at_test=draws_at_test(network),
     )
 
 

@@ -29,6 +29,8 @@ from semseg_ref.base.errors import OptionError
 BACKBONE, HEADS = "backbone", "heads"
 PARTS = (BACKBONE, HEADS)
 KINDS = ("weight", "bias", "norm weight", "norm bias")
+MANY_GROUPS = 32
+"""Groups from which on those with the same options are measured as one: a group for each parameter is usual."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Optimisation:
         travel: (part, kind) -> how far a constant gradient of 1 moves a weight that starts at 0.
         rescaled_decay: (part, kind) -> weight decay of the groups where decay takes no share of a weight that is the
             same for large and small ones, as under Adam, which rescales it with the gradient that it is part of.
+        decayed_norms: names of normalisation layers' tensors that decay although others of them do not.
+        idle_rules: keys of a table of rules by parts of names that are part of no parameter's name.
     """
 
     optimizer: str
@@ -80,6 +84,8 @@ class Optimisation:
     decay: dict[tuple[str, str], float]
     travel: dict[tuple[str, str], float]
     rescaled_decay: dict[tuple[str, str], float] = field(default_factory=dict)
+    decayed_norms: tuple[str, ...] = ()
+    idle_rules: tuple[str, ...] = ()
 
     def lr(self, part: str) -> np.ndarray:
         """Rates of a part, float64 [steps]: the mean over its groups, weighted by their parameters; empty without."""
@@ -132,6 +138,7 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
             than rates, steps and epochs.
     """
     node, real = recipe_groups(recipe.optimizer, network)
+    real = _joined(real)
     described = _describe_parameters(network)
     groups, keys = _scalar_groups(real, described)
     optimizer = build(node, "optimizer", params=groups)
@@ -176,7 +183,45 @@ def measure_optimisation(recipe: Recipe, network: nn.Module, batches_per_epoch: 
         {key: float(np.mean(values)) + 0.0 for key, values in decay.items() if key not in rescaled},
         {key: float(np.mean(values)) for key, values in travel.items()},
         {key: float(np.mean(values)) for key, values in rescaled.items()},
+        _decayed_norms(real, network, described),
+        _idle_rules(recipe.optimizer, network),
     )
+
+
+def _decayed_norms(
+    groups: list[dict[str, Any]], network: nn.Module, described: dict[int, tuple[str, str]]
+) -> tuple[str, ...]:
+    decays = {id(p): group.get("weight_decay", 0.0) > 0 for group in groups for p in group["params"]}
+    norms = [
+        (name, decays[id(p)])
+        for name, p in network.named_parameters()
+        if id(p) in decays and described[id(p)][1].startswith("norm")
+    ]
+    if all(decayed for _, decayed in norms):
+        return ()
+    return tuple(name for name, decayed in norms if decayed)
+
+
+def _idle_rules(optimizer: dict[str, Any], network: nn.Module) -> tuple[str, ...]:
+    groups = optimizer.get("groups")
+    rules = groups.get("rules") if isinstance(groups, dict) else None
+    if not isinstance(rules, dict):
+        return ()
+    names = [name for name, _ in network.named_parameters()]
+    return tuple(key for key in rules if not any(key in name for name in names))
+
+
+def _joined(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Many groups with those of the same options as one, which takes the first one's name; few are left alone, since a
+    schedule may be given a value for each."""
+    if len(groups) < MANY_GROUPS:
+        return groups
+    joined: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        options = {key: value for key, value in group.items() if key not in ("params", "name")}
+        one = joined.setdefault(repr(sorted(options.items())), {**group, "params": []})
+        one["params"] = [*one["params"], *group["params"]]
+    return list(joined.values())
 
 
 def _describe_parameters(network: nn.Module) -> dict[int, tuple[str, str]]:

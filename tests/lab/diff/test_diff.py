@@ -28,7 +28,14 @@ PIXELS = {
     "pixel-level contrast kept", "ignored within the image", "height / width of objects",
     "distortion in source pixels",
 }  # fmt: skip
-BATCH = {"batch", "images in one forward pass", "images in a batch norm group", "steps", "images seen"}
+BATCH = {
+    "batch",
+    "highest lr / images of a step",
+    "images in one forward pass",
+    "images in a batch norm group",
+    "steps",
+    "images seen",
+}
 BATCH |= {"images dropped in an epoch"}
 NETWORK = {"network", "parameters", "trained parameters", "batch norm layers", "dropout"}
 # Overlay -> the family that must be among the farthest, and all families that may differ.

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from catalyst_cityscapes.lab.lint import facts, official, table
-from catalyst_cityscapes.lab.lint.facts import Facts, default_processes
+from catalyst_cityscapes.lab.lint import facts, table
+from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import SEVERITIES, Finding
+from catalyst_cityscapes.lab.lint.reference import official, processes_of
 from catalyst_cityscapes.lab.lint.report import Report, lint
 from catalyst_cityscapes.lab.lint.rules.decay import left_by_decay
 from catalyst_cityscapes.lab.measure.arithmetic import warp_rounding
@@ -156,7 +157,7 @@ def test_other_parts_are_measured_when_one_is_refused(city, one_thread):
 
 
 def test_the_official_values_are_those_of_the_shipped_recipe():
-    values = official.official()
+    values = official()
     assert (values.steps, values.seen, values.batch) == (37200, 595200, 16)
     assert (values.lr, values.head_multiplier, values.momentum, values.weight_decay) == (0.01, 10, 0.9, 0.0001)
 
@@ -166,7 +167,7 @@ def test_the_official_values_are_those_of_the_shipped_recipe():
     [((), 2), (("sampling.batch_size=16",), 8), (("sampling.batch_size=1",), 1), (("engine.device=cpu",), 1)],
 )
 def test_default_processes_leave_each_two_images(settings, processes):
-    assert default_processes(load_recipe(["toy/pspnet50"], settings)) == processes
+    assert processes_of(load_recipe(["toy/pspnet50"], settings)) == processes
 
 
 # -- exit codes ----------------------------------------------------------------------------------------------------

@@ -280,6 +280,9 @@ RATE_FAULTS = (
     Fault("Nesterov momentum in a cycle", "nesterov-momentum", ("optimizer.nesterov=true",), ("swap/momentum",)),
     Fault("dampening", "dampened-gradients", ("optimizer.dampening=0.9",)),
     Fault("maximize", "gradient-ascent", ("optimizer.maximize=true",)),
+    Fault("a decay rule that hits nothing", "rule-without-parameters",
+          ("optimizer={_target_: torch.optim.SGD, lr: 0.01, momentum: 0.9, weight_decay: 0.0001, groups: {_target_: "
+           "catalyst_cityscapes.optim.groups_by_rule, rules: {pos_block: {decay_mult: 0}, aux: {lr_mult: 10}}}}",)),
     Fault("AdamW upwards", "gradient-ascent",
           ("optimizer={_target_: torch.optim.AdamW, lr: 0.0001, maximize: true}",)),
     Fault("no weight decay", "no-weight-decay", ("optimizer.weight_decay=0",)),

@@ -11,7 +11,7 @@ from catalyst_cityscapes.lab.lint.issues import (
     LABELS_SEMSEG,
     SPLIT_CHANGE,
 )
-from catalyst_cityscapes.lab.lint.official import IMAGES, VAL_IMAGES
+from catalyst_cityscapes.lab.lint.reference import IMAGES, VAL_IMAGES
 from semseg_ref.base.errors import DataError
 from semseg_ref.catalog import load_colors, load_names
 from semseg_ref.evaluation import output_names
@@ -124,7 +124,7 @@ def _list_length(facts: Facts) -> Iterator[Diagnostic]:
     if facts.lists is None:
         return
     recipe, lists = facts.recipe, facts.lists
-    claims = recipe.expected is not None and recipe.data.classes == 19
+    claims = recipe.expected is not None and recipe.expected.miou is not None and recipe.data.classes == 19
     if not claims and lists.dataset != "cityscapes":
         return
     for each, count in zip(lists.both, (IMAGES, VAL_IMAGES), strict=True):

@@ -7,12 +7,19 @@ import numpy as np
 from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG
-from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.optimisation import KINDS, PARTS
 
 SGD_KINDS = ("SGD", "DecoupledSGD")
 IMPULSE = "moves of a weight after a single gradient, under the real optimiser"
 IDLE = "weights without a gradient under the real optimiser, over every step"
+
+
+def is_alike(facts: Facts) -> bool:
+    """Whether the optimiser is of the reference's kind, so that rates compare: SGD for the official recipe."""
+    kind = facts.optimisation.optimizer
+    if facts.reference.is_official:
+        return kind in SGD_KINDS
+    return facts.reference.recipe.optimizer["_target_"].rpartition(".")[2] == kind
 
 
 def _other_optimizer(facts: Facts) -> Iterator[Diagnostic]:
@@ -35,18 +42,18 @@ def _no_momentum(facts: Facts) -> Iterator[Diagnostic]:
     if momenta.size and momenta.max() == 0 and facts.optimisation.optimizer in SGD_KINDS:
         yield Diagnostic(
             "error",
-            f"no step of any group uses momentum, official {official().momentum:g}: without it the effective step is "
-            "ten times smaller",
+            f"no step of any group uses momentum, {facts.reference.called} {facts.reference.momentum:g}: without it "
+            "the effective step is ten times smaller",
             {"momentum": 0.0},
         )
 
 
 def _momentum(facts: Facts) -> Iterator[Diagnostic]:
-    momenta, wanted = _momenta(facts), official().momentum
+    momenta, wanted, called = _momenta(facts), facts.reference.momentum, facts.reference.called
     if momenta.size and momenta.max() > 0 and np.abs(momenta - wanted).max() > 0.005:
         yield Diagnostic(
             "warning",
-            f"momentum runs from {momenta.min():.3g} to {momenta.max():.3g}, official {wanted:g} throughout",
+            f"momentum runs from {momenta.min():.3g} to {momenta.max():.3g}, {called} {wanted:g} throughout",
             {"low": float(momenta.min()), "high": float(momenta.max())},
         )
 
@@ -126,7 +133,7 @@ def _by_kind(facts: Facts) -> dict[tuple[str, str], float]:
         return found
     for part in PARTS:
         lr, momentum = optimisation.lr(part), optimisation.momentum(part)
-        wanted = left_by_decay(lr, momentum, official().weight_decay, False) if lr.size else 0.0
+        wanted = left_by_decay(lr, momentum, facts.reference.weight_decay, False) if lr.size else 0.0
         if wanted > 0:
             found |= {key: value / wanted for key, value in optimisation.decay.items() if key[0] == part}
     return found
@@ -138,8 +145,8 @@ def _amount(facts: Facts) -> Iterator[Diagnostic]:
         said = ", ".join(f"{part} {share:.2f}" for (part, _), share in shares.items())
         yield Diagnostic(
             "warning",
-            f"weight decay takes this many times what the official {official().weight_decay:g} takes at these "
-            f"rates: {said}",
+            f"weight decay takes this many times what {facts.reference.owned} "
+            f"{facts.reference.weight_decay:g} takes at these rates: {said}",
             {part: share for (part, _), share in shares.items()},
         )
 
@@ -147,7 +154,11 @@ def _amount(facts: Facts) -> Iterator[Diagnostic]:
 def _none(facts: Facts) -> Iterator[Diagnostic]:
     found = facts.optimisation
     if found is not None and found.decay and not any(found.decay.values()) and not any(found.rescaled_decay.values()):
-        yield Diagnostic("warning", f"no parameter decays, official {official().weight_decay:g} on all", {"decay": 0.0})
+        yield Diagnostic(
+            "warning",
+            f"no parameter decays, {facts.reference.called} {facts.reference.weight_decay:g} on all",
+            {"decay": 0.0},
+        )
 
 
 def _exceptions(facts: Facts) -> Iterator[Diagnostic]:
@@ -215,6 +226,7 @@ RULES = (
         "class of the built optimiser",
         SGD,
         _other_optimizer,
+        official_only=True,
     ),
     Rule(
         "no-momentum",
@@ -224,6 +236,7 @@ RULES = (
         SGD,
         _no_momentum,
         (FOUNDING,),
+        official_fix=True,
     ),
     Rule(
         "momentum-unlike-official",
@@ -233,6 +246,7 @@ RULES = (
         "optimizer.momentum: 0.9, and no schedule that writes it",
         _momentum,
         (FOUNDING,),
+        official_fix=True,
     ),
     Rule(
         "nesterov-momentum",
@@ -242,6 +256,7 @@ RULES = (
         "optimizer.nesterov: false",
         _nesterov,
         sgd=True,
+        official_only=True,
     ),
     Rule(
         "dampened-gradients",
@@ -251,6 +266,7 @@ RULES = (
         "optimizer.dampening: 0",
         _dampened,
         sgd=True,
+        official_only=True,
     ),
     Rule("gradient-ascent", ("error",), "official recipe", IMPULSE, "optimizer.maximize: false", _ascent),
     Rule(
@@ -262,8 +278,17 @@ RULES = (
         _amount,
         (FOUNDING, SHIPPED_CONFIG),
         sgd=True,
+        official_fix=True,
     ),
-    Rule("no-weight-decay", ("warning",), "official recipe", IDLE, "optimizer.weight_decay: 0.0001", _none),
+    Rule(
+        "no-weight-decay",
+        ("warning",),
+        "official recipe",
+        IDLE,
+        "optimizer.weight_decay: 0.0001",
+        _none,
+        official_fix=True,
+    ),
     Rule(
         "weight-decay-exceptions",
         ("warning",),
@@ -273,6 +298,7 @@ RULES = (
         _exceptions,
         (FOUNDING,),
         sgd=True,
+        official_only=True,
     ),
     Rule(
         "weight-decay-by-part",
@@ -283,6 +309,16 @@ RULES = (
         _by_part,
         (FOUNDING,),
         sgd=True,
+        official_only=True,
     ),
-    Rule("weight-decay-decoupled", ("warning",), "official recipe", IDLE, SGD, _decoupled, (FOUNDING,)),
+    Rule(
+        "weight-decay-decoupled",
+        ("warning",),
+        "official recipe",
+        IDLE,
+        SGD,
+        _decoupled,
+        (FOUNDING,),
+        official_only=True,
+    ),
 )

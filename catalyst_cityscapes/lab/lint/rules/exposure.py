@@ -7,18 +7,19 @@ from catalyst_cityscapes.callbacks.gradient_step import GradientStep
 from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import APEX_SYNC_BN, FOUNDING, SMALL_BATCH
-from catalyst_cityscapes.lab.lint.official import IMAGES, official
+from catalyst_cityscapes.lab.lint.reference import IMAGES
 
 SMALL_GROUP, USUAL_GROUP = 4, 8
 
 
 def _batch(facts: Facts) -> Iterator[Diagnostic]:
-    exposure = facts.exposure
-    if exposure is not None and abs(math.log(exposure.batch / official().batch)) > 0.05:
+    exposure, wanted = facts.exposure, facts.reference
+    if exposure is not None and abs(math.log(exposure.batch / wanted.batch)) > 0.05:
         yield Diagnostic(
             "warning",
-            f"{exposure.batch} images a step over {exposure.processes} processes, official {official().batch}",
+            f"{exposure.batch} images a step over {exposure.processes} processes, {wanted.called} {wanted.batch}",
             {"batch": exposure.batch, "processes": exposure.processes},
+            f"sampling.batch_size: {wanted.batch}",
         )
 
 
@@ -46,13 +47,13 @@ def _group(facts: Facts) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "error" if group < SMALL_GROUP else "warning",
             f"batch norm takes its statistics from {group} images ({exposure.batch_per_process} each in "
-            f"{exposure.processes} processes, {how}), official {official().batch}",
+            f"{exposure.processes} processes, {how}), {facts.reference.called} {facts.reference.bn_group}",
             {"group": group, "processes": exposure.processes, "synchronised": exposure.synchronised},
         )
 
 
 def _steps(facts: Facts) -> Iterator[Diagnostic]:
-    exposure, wanted = facts.exposure, official()
+    exposure, wanted = facts.exposure, facts.reference
     if exposure is None:
         return
     whole = abs(exposure.images / IMAGES - 1) < 0.05
@@ -61,24 +62,33 @@ def _steps(facts: Facts) -> Iterator[Diagnostic]:
     if exposure.steps < 0.8 * expected:
         yield Diagnostic(
             "warning",
-            f"{exposure.steps:,} optimiser steps; the official batch of {wanted.batch} gives {expected:,} for "
+            f"{exposure.steps:,} optimiser steps; {wanted.owned} batch of {wanted.batch} gives {expected:,} for "
             f"{exposure.images:,} images",
-            {"steps": exposure.steps, "official": expected},
+            {"steps": exposure.steps, wanted.key: expected},
         )
 
 
 def _seen(facts: Facts) -> Iterator[Diagnostic]:
-    exposure, wanted = facts.exposure, official()
+    exposure, wanted = facts.exposure, facts.reference
     if exposure is None or 0.8 <= exposure.seen / wanted.seen <= 1.25:
         return
     whole = abs(exposure.images / IMAGES - 1) < 0.05
     yield Diagnostic(
         "warning" if whole else "note",
-        f"the network sees {exposure.seen:,} images in {exposure.epochs:.4g} epochs; the official training on "
-        f"Cityscapes {wanted.seen:,} in {wanted.epochs}",
-        {"seen": exposure.seen, "official": wanted.seen, "epochs": exposure.epochs},
-        None if facts.recipe.experiment.iterations is None else f"experiment.iterations: {wanted.steps} on Cityscapes",
+        f"the network sees {exposure.seen:,} images in {exposure.epochs:.4g} epochs; {wanted.owned} training on "
+        f"Cityscapes {wanted.seen:,} in {wanted.epochs:.4g}",
+        {"seen": exposure.seen, wanted.key: wanted.seen, "epochs": exposure.epochs},
+        _length_fix(facts),
     )
+
+
+def _length_fix(facts: Facts) -> str | None:
+    wanted = facts.reference
+    if facts.recipe.experiment.iterations is None:
+        return None
+    if facts.exposure.steps == wanted.steps:
+        return f"sampling.batch_size: {wanted.batch}"
+    return f"experiment.iterations: {wanted.steps} on Cityscapes"
 
 
 def _last_batch(facts: Facts) -> Iterator[Diagnostic]:
@@ -135,7 +145,7 @@ def _clipping(facts: Facts) -> Iterator[Diagnostic]:
         if callback.clip_norm is not None:
             yield Diagnostic(
                 "warning",
-                f"gradients are clipped to a norm of {callback.clip_norm:g}; the official recipe does not clip",
+                f"gradients are clipped to a norm of {callback.clip_norm:g}; {facts.reference.title} does not clip",
                 {"clip_norm": callback.clip_norm},
             )
 
@@ -177,6 +187,7 @@ RULES = (
         "sampling.batch_size: 16, or more epochs",
         _steps,
         (FOUNDING,),
+        official_fix=True,
     ),
     Rule(
         "images-seen",

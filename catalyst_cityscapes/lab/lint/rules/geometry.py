@@ -8,7 +8,6 @@ import numpy as np
 from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG
-from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.geometry import Draw
 
 ENOUGH = 12
@@ -61,7 +60,7 @@ def _scale_range(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < ENOUGH or _is_constant(scales):
         return
-    low, high = official().scale
+    low, high = facts.reference.scale
     spread = scales.max() / scales.min()
     if spread < 0.6 * high / low or spread > 1.15 * high / low:
         yield Diagnostic(
@@ -110,7 +109,7 @@ def _resolution(facts: Facts) -> Iterator[Diagnostic]:
     scales = _scales(facts)
     if len(scales) < 2 or facts.protocol is None or (len(scales) < ENOUGH and not _is_constant(scales)):
         return
-    low, high = official().scale
+    low, high = facts.reference.scale
     # Mean logarithm of a uniform factor; the official training looks a little closer than its test.
     usual = (high * (math.log(high) - 1) - low * (math.log(low) - 1)) / (high - low)
     tests = np.log([facts.test_scale * s for s in facts.protocol.scales])
@@ -193,13 +192,13 @@ def _rotation(facts: Facts) -> Iterator[Diagnostic]:
     angles = np.array([abs(draw.rotation) for draw in draws])
     if (angles > 90).any():
         return
-    largest, wanted = angles.max(), max(official().rotate)
+    largest, wanted = angles.max(), max(facts.reference.rotate)
     share = float((angles > 0.1).mean())
     if largest < wanted / 2 or largest > 1.05 * wanted or not 0.2 <= share <= 0.8:
         yield Diagnostic(
             "warning",
             f"{share:.0%} of {len(draws)} draws are rotated, by up to {largest:.1f} degrees; official: "
-            f"{official().turned:.0%}, up to {wanted:g}",
+            f"{facts.reference.turned:.0%}, up to {wanted:g}",
             {"share": share, "largest": float(largest), "draws": len(draws)},
         )
 
@@ -223,7 +222,7 @@ def _mirror(facts: Facts) -> Iterator[Diagnostic]:
     if not 0.2 <= share <= 0.8:
         yield Diagnostic(
             "warning",
-            f"{share:.0%} of {len(draws)} draws are mirrored, official {official().mirrored:.0%}",
+            f"{share:.0%} of {len(draws)} draws are mirrored, official {facts.reference.mirrored:.0%}",
             {"share": share, "draws": len(draws)},
         )
 
@@ -279,7 +278,16 @@ RULES = (
         _cancelled_scale,
         (FOUNDING,),
     ),
-    Rule("scale-jitter-range", ("warning",), "official recipe", DRAWN, SCALE, _scale_range, (FOUNDING,)),
+    Rule(
+        "scale-jitter-range",
+        ("warning",),
+        "official recipe",
+        DRAWN,
+        SCALE,
+        _scale_range,
+        (FOUNDING,),
+        official_only=True,
+    ),
     Rule(
         "scale-jitter-seldom",
         ("warning",),
@@ -288,6 +296,7 @@ RULES = (
         f"scale every image: {SCALE}",
         _seldom_scaled,
         (FOUNDING,),
+        official_only=True,
     ),
     Rule(
         "scale-on-fixed-canvas",
@@ -333,6 +342,7 @@ RULES = (
         DRAWN,
         "augmentation.steps.rotate: semseg_ref.transform.RandRotate with rotate: [-10, 10], p: 0.5",
         _rotation,
+        official_only=True,
     ),
     Rule("upside-down", ("error",), "official recipe", DRAWN, "mirror left and right only", _upside_down),
     Rule(
@@ -342,9 +352,12 @@ RULES = (
         DRAWN,
         "augmentation.steps.flip: semseg_ref.transform.RandomHorizontalFlip with p: 0.5",
         _mirror,
+        official_only=True,
     ),
-    Rule("extra-shift", ("note",), "official recipe", ALONE, "drop the step", _shift),
-    Rule("elastic-warp", ("warning",), "official recipe", DRAWN, "drop the step that warps", _warped),
+    Rule("extra-shift", ("note",), "official recipe", ALONE, "drop the step", _shift, official_only=True),
+    Rule(
+        "elastic-warp", ("warning",), "official recipe", DRAWN, "drop the step that warps", _warped, official_only=True
+    ),
     Rule(
         "output-size",
         ("error",),

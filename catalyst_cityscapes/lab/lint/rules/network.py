@@ -13,7 +13,6 @@ from catalyst_cityscapes.lab.lint.issues import (
     SILENT_CONFIG,
     UPSAMPLE_BACKWARD,
 )
-from catalyst_cityscapes.lab.lint.official import official
 from catalyst_cityscapes.lab.measure.network import NO_DETERMINISTIC_FORM
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM, UNKNOWN
 
@@ -60,7 +59,7 @@ def _no_aux(facts: Facts) -> Iterator[Diagnostic]:
 def _aux_weight(facts: Facts) -> Iterator[Diagnostic]:
     if facts.loss is None or facts.loss.aux_weight is None:
         return
-    weight, wanted = facts.loss.aux_weight, official().aux_weight
+    weight, wanted = facts.loss.aux_weight, facts.reference.aux_weight
     if abs(weight - wanted) > 0.005:
         yield Diagnostic(
             "warning",
@@ -85,7 +84,7 @@ def _zoom(facts: Facts) -> Iterator[Diagnostic]:
 def _dropout(facts: Facts) -> Iterator[Diagnostic]:
     if facts.network is None:
         return
-    found, wanted = facts.network.dropout, official().dropout
+    found, wanted = facts.network.dropout, facts.reference.dropout
     if len(found) != 2 or any(abs(p - wanted) > 1e-9 for p in found):
         said = ", ".join(f"{p:g}" for p in found) or "none"
         yield Diagnostic(
@@ -124,7 +123,7 @@ def _random_weights(facts: Facts) -> Iterator[Diagnostic]:
         is_encoder = facts.weights.option == "encoder_weights"
         yield Diagnostic(
             "warning",
-            "the backbone starts from random weights, the official one from ImageNet's",
+            f"the backbone starts from random weights, {facts.reference.one} from ImageNet's",
             {"random": True},
             "model.encoder_weights: imagenet" if is_encoder else None,
         )
@@ -187,7 +186,8 @@ def _class_weights(facts: Facts) -> Iterator[Diagnostic]:
     if weights and max(weights) > 1.02 * min(weights):
         yield Diagnostic(
             "warning",
-            f"classes weigh {min(weights):.3g} to {max(weights):.3g} times class 0 in the loss; official: all the same",
+            f"classes weigh {min(weights):.3g} to {max(weights):.3g} times class 0 in the loss; "
+            f"{facts.reference.called}: all the same",
             {"low": min(weights), "high": max(weights)},
         )
 
@@ -206,7 +206,9 @@ def _other_loss(facts: Facts) -> Iterator[Diagnostic]:
 def _precision(facts: Facts) -> Iterator[Diagnostic]:
     precision = facts.recipe.engine.precision
     if precision != "fp32":
-        yield Diagnostic("warning", f"engine.precision is {precision}, official fp32", {"precision": precision})
+        yield Diagnostic(
+            "warning", f"engine.precision is {precision}, {facts.reference.called} fp32", {"precision": precision}
+        )
 
 
 def _nondeterministic(facts: Facts) -> Iterator[Diagnostic]:
@@ -251,6 +253,7 @@ RULES = (
         "names and shapes of the network's tensors",
         "model._target_: catalyst_cityscapes.models.reference.PSPNetLogits, stem: deep",
         _other_network,
+        official_only=True,
     ),
     Rule(
         "aux-head-missing",
@@ -268,6 +271,7 @@ RULES = (
         "callbacks.aux_loss.weight: 0.4",
         _aux_weight,
         reference_networks=True,
+        official_only=True,
     ),
     Rule(
         "smaller-logits",
@@ -277,6 +281,7 @@ RULES = (
         "model.zoom_factor: 8",
         _zoom,
         reference_networks=True,
+        official_only=True,
     ),
     Rule(
         "dropout-unlike-official",
@@ -286,6 +291,7 @@ RULES = (
         "model.dropout: 0.1",
         _dropout,
         reference_networks=True,
+        official_only=True,
     ),
     Rule(
         "batch-norm-settings",
@@ -296,6 +302,7 @@ RULES = (
         _norm_settings,
         reference_networks=True,
         batch_norm=True,
+        official_only=True,
     ),
     Rule(
         "frozen-parameters",
@@ -355,6 +362,7 @@ RULES = (
         GRADIENTS,
         "criterion: torch.nn.CrossEntropyLoss with ignore_index: ${data.ignore_index} alone",
         _other_loss,
+        official_only=True,
     ),
     Rule(
         "precision-unlike-official",

@@ -8,10 +8,8 @@ import numpy as np
 from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, SHIPPED_CONFIG, SMALL_BATCH
-from catalyst_cityscapes.lab.lint.official import official
-from catalyst_cityscapes.lab.lint.rules.decay import SGD_KINDS
+from catalyst_cityscapes.lab.lint.rules.decay import is_alike
 from catalyst_cityscapes.lab.measure.optimisation import BACKBONE, HEADS
-from semseg_ref.schedule import poly_learning_rate
 
 CURVE = 0.01
 """Mean distance from the poly curve, as a share of the highest rate, from which on it is another schedule."""
@@ -24,10 +22,6 @@ def _curve(facts: Facts) -> np.ndarray:
     rates = facts.optimisation.lr(BACKBONE)
     rates = rates if rates.size else facts.optimisation.lr(HEADS)
     return rates / rates.max() if rates.size and rates.max() > 0 else np.empty(0)
-
-
-def _poly(steps: int) -> np.ndarray:
-    return np.array([poly_learning_rate(1.0, step, steps, official().power) for step in range(steps)])
 
 
 def _is_constant(curve: np.ndarray) -> bool:
@@ -64,13 +58,13 @@ def _overwritten(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _head_rate(facts: Facts) -> Iterator[Diagnostic]:
-    ratio, wanted = _ratio(facts), official().head_multiplier
+    ratio, wanted = _ratio(facts), facts.reference.head_multiplier
     if ratio.size and abs(np.median(ratio) / wanted - 1) > 0.05:
         heads, backbone = (facts.optimisation.lr(part).max() for part in (HEADS, BACKBONE))
         yield Diagnostic(
             "warning",
             f"the heads train at {np.median(ratio):.3g} times the backbone's rate (at most {heads:.3g} and "
-            f"{backbone:.3g}); official {wanted:g} times",
+            f"{backbone:.3g}); {facts.reference.called} {wanted:g} times",
             {"ratio": float(np.median(ratio)), "heads": float(heads), "backbone": float(backbone)},
         )
 
@@ -87,31 +81,31 @@ def _rate_changes(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _base_rate(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.optimisation is None or facts.optimisation.optimizer not in SGD_KINDS:
+    if facts.optimisation is None or not is_alike(facts):
         return
     rates = facts.optimisation.lr(BACKBONE)
-    if rates.size and abs(rates.max() / official().lr - 1) > 0.05:
+    if rates.size and abs(rates.max() / facts.reference.lr - 1) > 0.05:
         yield Diagnostic(
             "warning",
-            f"the backbone's highest rate is {rates.max():.3g}, official {official().lr:g}",
+            f"the backbone's highest rate is {rates.max():.3g}, {facts.reference.called} {facts.reference.lr:g}",
             {"lr": float(rates.max())},
         )
 
 
 def _per_image(facts: Facts) -> Iterator[Diagnostic]:
-    if facts.optimisation is None or facts.exposure is None or facts.optimisation.optimizer not in SGD_KINDS:
+    if facts.optimisation is None or facts.exposure is None or not is_alike(facts):
         return
-    rates, batch, wanted = facts.optimisation.lr(BACKBONE), facts.exposure.batch, official()
+    rates, batch, wanted = facts.optimisation.lr(BACKBONE), facts.exposure.batch, facts.reference
     if not rates.size or not rates.max():
         return
     factor = (rates.max() / batch) / (wanted.lr / wanted.batch)
     if not 1 / 1.6 < factor < 1.6:
         yield Diagnostic(
             "warning",
-            f"rate {rates.max():.3g} at {batch} images a step is {factor:.2f} times the official rate an image "
+            f"rate {rates.max():.3g} at {batch} images a step is {factor:.2f} times {wanted.owned} rate an image "
             f"({wanted.lr:g} at {wanted.batch})",
             {"lr": float(rates.max()), "batch": batch, "factor": float(factor)},
-            f"optimizer.lr: {wanted.lr * batch / wanted.batch:.3g} keeps the official rate an image, or batch_size: "
+            f"optimizer.lr: {wanted.lr * batch / wanted.batch:.3g} keeps {wanted.owned} rate an image, or batch_size: "
             f"{wanted.batch}",
         )
 
@@ -147,7 +141,7 @@ def _end(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 2 or _is_constant(curve):
         return
-    expected = float(_poly(curve.size)[-1])
+    expected = float(facts.reference.curve(curve.size)[-1])
     if curve[-1] > max(3 * expected, 0.002):
         yield Diagnostic(
             "warning",
@@ -204,12 +198,12 @@ def _unlike_poly(facts: Facts) -> Iterator[Diagnostic]:
     curve = _curve(facts)
     if curve.size < 2 or _is_constant(curve):
         return
-    distance = np.abs(curve - _poly(curve.size))
+    distance = np.abs(curve - facts.reference.curve(curve.size))
     if distance.mean() > CURVE:
         yield Diagnostic(
             "warning",
-            f"the rate is {distance.mean():.1%} of its highest away from poly {official().power:g} on average, at most "
-            f"{distance.max():.1%} (step {int(distance.argmax())} of {curve.size})",
+            f"the rate is {distance.mean():.1%} of its highest away from poly {facts.reference.power:g} on average, "
+            f"at most {distance.max():.1%} (step {int(distance.argmax())} of {curve.size})",
             {"mean": float(distance.mean()), "most": float(distance.max())},
         )
 
@@ -253,6 +247,7 @@ RULES = (
         _head_rate,
         (FOUNDING,),
         sgd=True,
+        official_fix=True,
     ),
     Rule(
         "head-rate-changes",
@@ -261,6 +256,7 @@ RULES = (
         CURVES,
         f"one schedule for all groups: {POLY}",
         _rate_changes,
+        official_fix=True,
     ),
     Rule(
         "base-rate",
@@ -271,6 +267,7 @@ RULES = (
         _base_rate,
         (SHIPPED_CONFIG,),
         sgd=True,
+        official_fix=True,
     ),
     Rule(
         "rate-per-image",
@@ -282,7 +279,15 @@ RULES = (
         (SMALL_BATCH,),
         sgd=True,
     ),
-    Rule("rate-constant", ("error",), "official recipe", CURVES, f"add a schedule: {POLY}", _constant),
+    Rule(
+        "rate-constant",
+        ("error",),
+        "official recipe",
+        CURVES,
+        f"add a schedule: {POLY}",
+        _constant,
+        official_fix=True,
+    ),
     Rule("rate-zero", ("error",), "own words", CURVES, "set optimizer.lr and the groups' multipliers above 0", _zero),
     Rule(
         "warm-up",
@@ -293,9 +298,17 @@ RULES = (
         _warm_up,
         (FOUNDING,),
         sgd=True,
+        official_only=True,
     ),
     Rule(
-        "rate-ends-high", ("warning",), "official recipe", CURVES, f"let the rate fall to 0: {POLY}", _end, (FOUNDING,)
+        "rate-ends-high",
+        ("warning",),
+        "official recipe",
+        CURVES,
+        f"let the rate fall to 0: {POLY}",
+        _end,
+        (FOUNDING,),
+        official_only=True,
     ),
     Rule(
         "schedule-ends-early",
@@ -314,7 +327,15 @@ RULES = (
         "step the schedule once an optimiser step, not once a process or batch",
         _idle,
     ),
-    Rule("rate-rises", ("warning",), "official recipe", CURVES, POLY, _rises),
+    Rule(
+        "rate-rises",
+        ("warning",),
+        "official recipe",
+        CURVES,
+        POLY,
+        _rises,
+        official_fix=True,
+    ),
     Rule(
         "schedule-unlike-poly",
         ("warning",),
@@ -324,6 +345,7 @@ RULES = (
         _unlike_poly,
         (FOUNDING,),
         sgd=True,
+        official_only=True,
     ),
-    Rule("rate-changes-by-epoch", ("warning",), "official recipe", CURVES, POLY, _steps_in_epochs),
+    Rule("rate-changes-by-epoch", ("warning",), "official recipe", CURVES, POLY, _steps_in_epochs, official_only=True),
 )

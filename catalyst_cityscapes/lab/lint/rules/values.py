@@ -9,7 +9,6 @@ import numpy as np
 from catalyst_cityscapes.lab.lint.facts import Facts
 from catalyst_cityscapes.lab.lint.finding import Diagnostic, Rule
 from catalyst_cityscapes.lab.lint.issues import FOUNDING, NORMALISATION
-from catalyst_cityscapes.lab.lint.official import official
 from semseg_ref.transform import MEAN, STD
 
 CROP_FIRST = "catalyst_cityscapes.data.augmentation.CropFirst"
@@ -145,7 +144,7 @@ def _blur(facts: Facts) -> Iterator[Diagnostic]:
     if not any(step.draws for step in facts.steps):
         return
     blurs = [step for step in facts.steps if step.spread]
-    wanted = official()
+    wanted = facts.reference
     if not blurs:
         yield Diagnostic(
             "warning",
@@ -168,7 +167,7 @@ def _blur(facts: Facts) -> Iterator[Diagnostic]:
 def _steps(facts: Facts) -> Iterator[Diagnostic]:
     if not facts.draws:
         return
-    node = official().recipe.augmentation
+    node = facts.reference.recipe.augmentation
     wanted = [node["steps"][name]["_target_"].rsplit(".", 1)[-1] for name in node["order"]]
     found = [step.kind for step in facts.steps]
     # CropFirst draws and computes the official steps, to the bit (tests/data/test_crop_first.py); its values are
@@ -234,7 +233,7 @@ RULES = (
         (NORMALISATION,),
     ),
     Rule("channel-lost", ("error",), "own protocol", GREY, "find the step that writes over the image", _constant),
-    Rule("colour-augmentation", ("warning",), "official recipe", GREY, "drop the step", _mixed),
+    Rule("colour-augmentation", ("warning",), "official recipe", GREY, "drop the step", _mixed, official_only=True),
     Rule(
         "input-statistics",
         ("warning",),
@@ -252,6 +251,7 @@ RULES = (
         "augmentation.steps.blur: semseg_ref.transform.RandomGaussianBlur with radius: 5",
         _blur,
         (FOUNDING,),
+        official_only=True,
     ),
     Rule(
         "augmentation-steps",
@@ -261,6 +261,7 @@ RULES = (
         "nothing, if the difference is meant; catalyst-dl diff shows what it does",
         _steps,
         (FOUNDING,),
+        official_only=True,
     ),
     Rule(
         "opencv-bits",

@@ -1,0 +1,1 @@
+"""Recipe files from a table: models x crops x lengths x processes."""
