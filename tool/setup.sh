@@ -39,6 +39,8 @@ else
   .venv/bin/python -m pip install --quiet uv
   uv=.venv/bin/uv
 fi
-"$uv" pip install --quiet --python .venv/bin/python -r requirements.txt
+# Compiled once, here: uv leaves it to the first import, and where PYTHONDONTWRITEBYTECODE is set every process would
+# compile torch and the rest again, 3 s each.
+"$uv" pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.txt
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
 echo "$wanted" >"$stamp"

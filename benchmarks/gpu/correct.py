@@ -8,7 +8,7 @@ import torch
 
 from catalyst_cityscapes.models.acceleration import FORMATS
 from gpu.place import CUDA, DEVICE, TINY, WORK, say, told
-from gpu.trainings import DETERMINISTIC, EPOCHS, catalyst, checkpoint, control, difference, toy_recipe
+from gpu.trainings import CONFIGS, DETERMINISTIC, EPOCHS, catalyst, checkpoint, control, difference, toy_recipe
 from semseg_ref.model.pspnet import PSPNet
 
 PRECISIONS = ("bf16",) if TINY else ("bf16", "fp16", "tf32")
@@ -91,8 +91,8 @@ def precisions(base: Path) -> None:
         what = "trained and resumed, channels_last, fused, clipped, deterministic"
         with told(what, name):
             settings = (f"engine.precision={name}", *FAST, *DETERMINISTIC)
-            runner = catalyst(toy_recipe(base / name, *settings))
-            catalyst(toy_recipe(base / f"{name} resumed", *settings), checkpoint(base / name, 1))
+            runner = catalyst(toy_recipe(base / name, *settings, configs=CONFIGS))
+            catalyst(toy_recipe(base / f"{name} resumed", *settings, configs=CONFIGS), checkpoint(base / name, 1))
             scaler = runner.engine.scaler
             say(
                 what,

@@ -12,7 +12,7 @@ from catalyst_cityscapes.train.engine import close_processes
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from gpu.place import BATCH, CORES, CROP, CUDA, TINY, WORK, say, told, wait
 from gpu.scenes import photographs
-from gpu.trainings import toy_recipe
+from gpu.trainings import CONFIGS, toy_recipe
 
 FAST = ("swap/augmentation_crop_first", *(("swap/fast_step",) if CUDA else ()))
 CACHE = f"data.cache={WORK / 'cache'}"
@@ -62,7 +62,7 @@ def train(name: str, configs: tuple[str, ...], settings: tuple[str, ...]) -> Non
         crop=CROP,
         batch=BATCH,
         epochs=1,
-        configs=("toy/pspnet50", *configs),
+        configs=(*CONFIGS, *configs),
     )
     runner, start = Paced(recipe), time.perf_counter()
     try:

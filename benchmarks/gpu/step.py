@@ -17,7 +17,7 @@ from catalyst_cityscapes.recipe.schema import Recipe
 from catalyst_cityscapes.train.engine import close_processes
 from catalyst_cityscapes.train.runner import SegmentationRunner
 from gpu.place import BATCH, CROP, CUDA, OUT, TINY, WORK, matrix_rate, say, told, wait
-from gpu.trainings import toy_recipe
+from gpu.trainings import CONFIGS, toy_recipe
 
 STEPS, TURNS, CONTROL_STEPS, CONTROL_TURNS = (1, 1, 1, 1) if TINY else (8, 3, 4, 2)
 
@@ -92,7 +92,7 @@ def time_arm(name: str, arm: Arm, size: Size, control_s: float | None, flops: in
             crop=size.crop,
             batch=size.batch,
             epochs=TURNS + 1 + CUDA,
-            configs=("toy/pspnet50", *arm.configs),
+            configs=(*CONFIGS, *arm.configs),
         )
         if CUDA:
             torch.cuda.reset_peak_memory_stats()

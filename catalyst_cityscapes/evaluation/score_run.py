@@ -15,11 +15,13 @@ from torch import nn
 
 from catalyst_cityscapes import __version__
 from catalyst_cityscapes.evaluation.comparison import compare, to_json
+from catalyst_cityscapes.evaluation.occurring import areas_of_matrices, mmseg_iou
 from catalyst_cityscapes.evaluation.official import check_instances, official_module
 from catalyst_cityscapes.evaluation.predictions import label_ids_of
 from catalyst_cityscapes.inference.folder import Labels, test_images
 from catalyst_cityscapes.models.contract import check_network
 from catalyst_cityscapes.models.from_recipe import recipe_network
+from catalyst_cityscapes.models.outputs import align_corners_of
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
@@ -99,6 +101,7 @@ def _provenance(recipe: Recipe, network: nn.Module, trained: Trained, data_list:
         "list_sha256": file_sha256(data_list),
         "limit": limit,
         "device": str(next(network.parameters()).device),
+        "align_corners": align_corners_of(network),
         "code": {
             "version": __version__,
             "git": git_revision(Path(__file__).parent),
@@ -123,7 +126,9 @@ def score_checkpoint(
 
     Arguments `tester`, `batch` and `precision`: see `inference.folder.test_images`.
 
-    With the official scorer `mIoU` is the official average over classes, and the entry `official` has all its scores.
+    Where a class is in no label, the entry `occurring` has the means without what does not occur, and the names of the
+    classes that are nowhere. With the official scorer `mIoU` is the official average over classes, and the entry
+    `official` has all its scores.
     """
     data = recipe.data
     check_ignored_value(data.ignore_index, data.classes, "data.ignore_index")
@@ -144,9 +149,18 @@ def score_checkpoint(
     output = output or _output_folder(checkpoint, trained, "val", protocol)
     start = time.perf_counter()
     labels = Labels(names, data.ignore_index)
-    run = test_images(network, pairs, protocol, output, colors, _progress(say), tester, batch, precision, labels, say)
+    options = (tester, batch, precision, labels, say, recipe.experiment.seed)
+    run = test_images(network, pairs, protocol, output, colors, _progress(say), *options)
     assert run.evaluation is not None
     extra = {**_provenance(recipe, network, trained, data.val_list, limit), "tester": run.settings}
+    occurring = mmseg_iou(areas_of_matrices(run.evaluation.matrices))
+    if np.isnan(occurring.classes["Acc"]).any():
+        # Where all pixels are ignored no class is left, and JSON has no nan.
+        means = {key: occurring.mean(name) for key, name in (("mIoU", "IoU"), ("mAcc", "Acc"))}
+        extra["occurring"] = {
+            **{key: None if np.isnan(mean) else mean for key, mean in means.items()},
+            "absent": [names[index] for index in occurring.absent],
+        }
     if label_ids:
         files = [output / "gray" / name for name in run.names]
         comparison = compare(list(zip(files, label_ids, strict=True)), output / "label_ids")
@@ -181,7 +195,8 @@ def predict_test_split(
     protocol = protocol_of(recipe, pairs)
     network, trained = build_for_test(recipe, checkpoint, device)
     output = output or _output_folder(checkpoint, trained, "test", protocol)
-    run = test_images(network, pairs, protocol, output, colors, _progress(say), tester, batch, precision, report=say)
+    options = (tester, batch, precision, None, say, recipe.experiment.seed)
+    run = test_images(network, pairs, protocol, output, colors, _progress(say), *options)
     content = {
         **_provenance(recipe, network, trained, data.test_list, limit),
         "tester": run.settings,

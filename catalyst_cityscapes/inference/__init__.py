@@ -36,4 +36,4 @@ def predict(network: "nn.Module", image: "np.ndarray", protocol: "Protocol") -> 
     from semseg_ref.tester import strict_fp32
 
     with strict_fp32():
-        return Predictor(network, protocol).predict(image).probabilities()
+        return Predictor(network, protocol).predict(image).probabilities().astype("float64", copy=False)

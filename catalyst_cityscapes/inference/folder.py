@@ -20,6 +20,7 @@ from catalyst_cityscapes.inference import TESTERS
 from catalyst_cityscapes.inference.class_maps import ClassMap
 from catalyst_cityscapes.inference.predictor import MODES, Predictor, has_to_fit
 from catalyst_cityscapes.inference.windows import PreparedScale
+from catalyst_cityscapes.models.random_at_test import draws_at_test, streams_of_test
 from semseg_ref import tester
 from semseg_ref.base.errors import CheckpointError, OptionError, did_you_mean
 from semseg_ref.base.files import create_folder
@@ -186,6 +187,7 @@ def test_images(
     precision: str = "fp32",  # noqa: PT028
     labels: Labels | None = None,  # noqa: PT028
     report: Callable[[str], None] | None = None,  # noqa: PT028
+    seed: int | None = None,  # noqa: PT028
 ) -> TestRun:
     """Predicts a list of images into `<save_folder>/gray` and `<save_folder>/color`, and scores them on the way.
 
@@ -196,20 +198,35 @@ def test_images(
         mode: a tester: `reference` (the control arm's own function), `exact` or `fast`, see `Predictor`.
         batch, precision: see `Predictor`.
         labels: score the predictions.
-        report: gets one line on memory and batch after the first image, and another when a batch was halved.
+        report: gets one line on memory and batch after the first image, and another when a batch was halved; before
+            the first one a line that the network draws random numbers, where it does.
+        seed: root of these draws, which are a function of it and of the image's place in the list; None is 0.
 
     Raises:
         DataError: an unreadable image or label, or two images of one name.
-        OptionError: the network has more classes than there are colours; see also `check_tester`.
+        OptionError: the network has more classes than there are colours; the tester `reference` for a network that
+            draws at test; see also `check_tester`.
         CheckpointError: the network's output is not finite.
         InputError: one window does not fit into the GPU's memory.
     """
     check_tester(mode, batch, precision)
+    draws = streams_of_test(seed)
+    if draws_at_test(model):
+        if mode == "reference":
+            raise OptionError(
+                "--tester reference: this network draws random numbers at test, and the reference's tester leaves them "
+                "to what ran before; expected exact or fast"
+            )
+        if report is not None:
+            report(
+                f"this network draws random numbers in every forward, at test too: here from seed {draws.root} and the "
+                "image's place in the list, so that the test repeats; another seed gives another score"
+            )
     if mode == "reference":
         return _control_run(model, data_list, protocol, Path(save_folder), colors, progress, labels)
     names = output_names(data_list)
     folders = [create_folder(Path(save_folder) / kind) for kind in ("gray", "color")]
-    predictor = Predictor(model, protocol, mode, batch, precision)
+    predictor = Predictor(model, protocol, mode, batch, precision, draws=draws)
     told = -1
     with strict_fp32():
         writer = _Writer(folders, names, data_list, colors, labels, progress, WRITERS[predictor.device.type])
@@ -231,7 +248,9 @@ def test_images(
     evaluation = None
     if labels is not None:
         evaluation = evaluation_from_matrices(np.stack(writer.matrices), names, labels.names)
-    settings = {"name": mode, "batch": predictor.batch, "precision": precision}
+    settings: dict[str, Any] = {"name": mode, "batch": predictor.batch, "precision": precision}
+    if predictor.draws is not None:
+        settings["seed_of_draws"] = draws.root
     return TestRun(names, evaluation, settings)
 
 

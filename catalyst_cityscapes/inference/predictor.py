@@ -21,7 +21,9 @@ from catalyst_cityscapes.inference.window_sum import WindowSum
 from catalyst_cityscapes.inference.windows import PreparedScale, check_image, prepare_scale
 from catalyst_cityscapes.models.acceleration import FORMATS, MemoryFormat
 from catalyst_cityscapes.models.outputs import align_corners_of, check_sides, outputs_of
+from catalyst_cityscapes.models.random_at_test import draws_at_test, seeded_draws
 from semseg_ref.base.errors import InputError, OptionError, did_you_mean
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.protocol import WHOLE_IMAGE, Protocol
 from semseg_ref.tester import evaluation_mode, network_device
 
@@ -66,13 +68,15 @@ class _Window:
     image: _Image
     scale: PreparedScale
     position: tuple[int, int, int, int]
+    number: int
 
 
 class Predictor:
     """Sliding windows in batches.
 
     `exact` gives the network what the control arm gives it, one window and its mirror image at a time, sums in float64
-    in the control arm's order, and has its bits on a CPU (for the same number of threads).
+    in the control arm's order, and has its bits on a CPU (for the same number of threads). Under a protocol that
+    averages logits it sums in float32, as mmsegmentation does, and has that one's bits.
     `fast` gives a copy of the network many windows at once, also of several images, and sums in float32. In the copy,
     which is made of the first window's weights, batch norm is folded into the convolutions.
 
@@ -85,6 +89,8 @@ class Predictor:
             GPU. A batch that does not fit into a GPU's memory is halved for the rest of the run.
         precision: of `fast` on a GPU: fp32, tf32, bf16 or fp16. The last two are autocast's.
         memory_format: of `fast`; default channels-last on a GPU where tensor cores compute, which is all but fp32.
+        draws: of a network that draws at test: what a window draws follows from its image's place in the list, its view
+            and its own number, whatever else is in the batch. None leaves them to torch's generators as they are.
 
     Raises:
         OptionError: windows of a size that the network does not take; unknown mode or precision; `exact` with a batch
@@ -99,6 +105,7 @@ class Predictor:
         batch: int | None = None,
         precision: str = "fp32",
         memory_format: MemoryFormat | None = None,
+        draws: SeedStreams | None = None,
     ) -> None:
         if mode not in MODES:
             raise OptionError(f"tester '{mode}'{did_you_mean(mode, MODES)}")
@@ -113,13 +120,15 @@ class Predictor:
             check_sides(model, protocol.crop, "protocol.crop")
         self.model, self.protocol, self.mode, self.precision = model, protocol, mode, precision
         self.align_corners = align_corners_of(model)
+        self.draws = draws if draws_at_test(model) else None
         self.device = network_device(model)
         self.batch = (batch or FAST_BATCH[self.device.type]) if mode == "fast" else 1
         by_default = "channels_last" if self.device.type == "cuda" and precision != "fp32" else "contiguous"
         self.memory_format: MemoryFormat = (memory_format or by_default) if mode == "fast" else "contiguous"
         self.is_prepared = mode == "exact"
         self.scales = len(views(protocol))
-        self.dtype = torch.float64 if mode == "exact" else torch.float32
+        # The control arm sums probabilities in float64. Who sums logits does so in float32.
+        self.dtype = torch.float64 if mode == "exact" and protocol.softmax == "window" else torch.float32
         self.halvings = 0
         self.pool = BufferPool(self.device)
         self.pixel_pool = BufferPool(torch.device("cpu"))
@@ -134,17 +143,18 @@ class Predictor:
             image, self.protocol, scale, index, lambda shape: self.pixel_pool.take(shape, torch.float32)
         )
 
-    def predict(self, image: np.ndarray) -> ClassMap:
+    def predict(self, image: np.ndarray, index: int = 0) -> ClassMap:
         """The class map of one image; call its `release` when done.
 
         Args:
             image: uint8 or float32 [H, W, 3], RGB 0..255.
+            index: its place in its list, counted from 0.
 
         Raises:
             ValueError: the image has another shape.
         """
         image = check_image(image)
-        scales = (self.prepare(image, number) for number in range(self.scales))
+        scales = (self.prepare(image, number, index) for number in range(self.scales))
         # Not a plain `next`: the generator has to reach its end to restore the network's mode.
         (found,) = self.run(scales, release=False)
         return found[1]
@@ -206,7 +216,7 @@ class Predictor:
         if self.device.type != "cpu":
             with has_to_fit(f"image {scale.image + 1} of the list"):
                 scale.pixels = scale.pixels.to(self.device, non_blocking=True)
-        self._waiting.extend(_Window(image, scale, position) for position in scale.windows)
+        self._waiting.extend(_Window(image, scale, position, k) for k, position in enumerate(scale.windows))
 
     @torch.no_grad()
     def _forward(self, count: int) -> None:
@@ -239,15 +249,24 @@ class Predictor:
             self.model = fast_network(self.model, batch[:1], self.memory_format)
             self.is_prepared = True
         batch = batch.contiguous(memory_format=FORMATS[self.memory_format])
-        with self.arithmetic():
-            output = self.model(batch)
-        logits = outputs_of(output)[0]
-        del output, batch
         each = 2 if flip else 1
+        with self.arithmetic():
+            if self.draws is None:
+                logits = outputs_of(self.model(batch))[0]
+            else:
+                logits = torch.cat(list(map(self._drawn, batch.split(each), windows)))
+        del batch
         for index, window in enumerate(windows):
             self._sum_of(window, logits.shape[1]).add(logits[index * each : (index + 1) * each], window.position)
             self._waiting.popleft()
             self._done(window)
+
+    def _drawn(self, views: torch.Tensor, window: _Window) -> torch.Tensor:
+        """The logits of one window, and of its mirror image if that is there, drawn for where the window stands."""
+        assert self.draws is not None
+        position = (window.image.index, window.scale.scale, window.number)
+        with seeded_draws(self.model, self.draws.seed("test", *position)):
+            return outputs_of(self.model(views))[0]
 
     def _sum_of(self, window: _Window, classes: int) -> WindowSum:
         sums, number = window.image.sums, window.scale.scale
@@ -278,7 +297,7 @@ class Predictor:
         # The softmax at the end of a single view that is not resized is the only thing missing in its sums.
         if scale.scales == 1 and scale.region[2:] == image.size and protocol.softmax != "view":
             return OneScaleMap(*arguments)
-        if protocol.softmax == "view" or protocol.mirrored == "image" or protocol.resize_back != "bilinear":
+        if protocol.softmax != "window" or protocol.mirrored == "image" or protocol.resize_back != "bilinear":
             return ViewMap(*arguments, protocol.resize_back, softmax=protocol.softmax == "view")
         if self.device.type == "cpu":
             return HostMap(*arguments)
@@ -315,9 +334,10 @@ class Predictor:
         """One line: mode, batch, memory of the sums and maps so far."""
         mirrored = " and its mirror image" if self.flips_windows else ""
         windows = f"{self.batch} window{'s' if self.batch > 1 else ''}"
+        drawn = " (one by one, as the network draws)" if self.draws is not None and self.batch > 1 else ""
         halved = f", halved {self.halvings} times for lack of memory" if self.halvings else ""
         return (
-            f"tester {self.mode}: {windows}{mirrored} at once{halved}, {self.precision}; sums and maps in "
+            f"tester {self.mode}: {windows}{mirrored} at once{drawn}{halved}, {self.precision}; sums and maps in "
             f"{str(self.dtype).removeprefix('torch.')}, {self.pool.allocated_bytes / 2**20:.0f} MiB on "
             f"{self.device.type}, whatever the number of images"
         )

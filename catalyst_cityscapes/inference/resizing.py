@@ -1,12 +1,35 @@
-"""OpenCV's bilinear resize of many-channel maps, in torch, on any device and with the same bits.
+"""Bilinear resizes of maps of scores: torch's own, and OpenCV's in torch, on any device and with the same bits.
 
-For more than 4 channels OpenCV 4 interpolates rows first, then columns, each as `a * (1 - f) + b * f` with the
-fraction f rounded to float32; a map of exactly twice the size is averaged in blocks instead. Few channels take another
-way in OpenCV, with another rounding.
+OpenCV's: for more than 4 channels OpenCV 4 interpolates rows first, then columns, each as `a * (1 - f) + b * f` with
+the fraction f rounded to float32; a map of exactly twice the size is averaged in blocks instead. Few channels take
+another way in OpenCV, with another rounding.
 """
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+
+from catalyst_cityscapes.inference.buffers import BufferPool
+
+
+def resize_bilinear(scores: torch.Tensor, size: tuple[int, int], align_corners: bool, pool: BufferPool) -> torch.Tensor:
+    """torch's bilinear resize, with its bits, in memory of the pool.
+
+    On a CPU half of its time goes into memory that is new to the process.
+
+    Args:
+        scores: float [N, K, h, w]; no gradient is wanted.
+        size: (H, W).
+        align_corners: corner pixels on each other.
+        pool: of the tensor's device.
+
+    Returns:
+        float [N, K, H, W], contiguous, to be given back to the pool.
+    """
+    result = pool.take((*scores.shape[:2], *size), scores.dtype)
+    if scores.device.type != "cpu":
+        return result.copy_(F.interpolate(scores, size, mode="bilinear", align_corners=align_corners))
+    return torch.ops.aten.upsample_bilinear2d.out(scores.contiguous(), size, align_corners, None, None, out=result)
 
 
 def has_opencv_bits(classes: int, size: tuple[int, int], new_size: tuple[int, int]) -> bool:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from catalyst_cityscapes.inference.buffers import BufferPool
+from catalyst_cityscapes.inference.resizing import resize_bilinear
 from catalyst_cityscapes.inference.row_threads import in_row_chunks
 from catalyst_cityscapes.inference.windows import PreparedScale
 
@@ -108,9 +109,18 @@ class WindowSum:
         """
         top, bottom, left, right = window
         height, width = bottom - top, right - left
-        if logits.shape[2:] != (height, width):
-            logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=self.align_corners)
+        if logits.shape[2:] == (height, width):
+            self._add_resized(logits, window)
+            return
+        resized = resize_bilinear(logits, (height, width), self.align_corners, self._pool)
+        try:
+            self._add_resized(resized, window)
+        finally:
+            self._pool.give(resized)
+
+    def _add_resized(self, logits: torch.Tensor, window: tuple[int, int, int, int]) -> None:
         images, device = len(logits), self._pool.device
+        height, width = logits.shape[2:]
         rows = strip_rows(images * self.classes * width * 4, height, device)
         if device.type != "cpu":
             rows = height

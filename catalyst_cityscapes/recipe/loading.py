@@ -1,10 +1,12 @@
 """From files and `--set` to one merged and checked recipe; the origin of each value is kept for messages."""
 
+import copy
 import io
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +125,25 @@ def find_config(name: str) -> Path:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, read without running code; duplicate keys are errors."""
     try:
-        text = path.read_text(encoding="utf-8")
-        problem = yaml_problem(text)
-        content = {} if problem else OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+        problem, content = _parsed(path.read_text(encoding="utf-8"))
     except UNREADABLE as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if problem:
         raise InputError(f"{path}: {problem}; this is no recipe")
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected a YAML mapping of recipe keys ({', '.join(Recipe.model_fields)})")
-    return content
+    return copy.deepcopy(content)
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> tuple[str | None, Any]:
+    """What keeps a YAML text from being a recipe, if anything, and its content, which is not to be changed.
+
+    Kept, because the cells of a plan and the rungs of a ladder read the same few files again and again, and parsing
+    is most of what a recipe takes to load.
+    """
+    problem = yaml_problem(text)
+    return problem, None if problem else OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

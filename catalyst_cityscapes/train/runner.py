@@ -36,6 +36,7 @@ from catalyst_cityscapes.models.outputs import (
     resized_for_loss,
     warn_of_assumed_alignment,
 )
+from catalyst_cityscapes.models.random_at_test import seeded_draws, streams_of_test
 from catalyst_cityscapes.models.resizing import Resizing
 from catalyst_cityscapes.optim.from_recipe import recipe_groups
 from catalyst_cityscapes.optim.momenta import start_momenta
@@ -56,7 +57,7 @@ from catalyst_cityscapes.train.resume import (
 )
 from catalyst_cityscapes.train.rounds import RoundRunner
 from catalyst_cityscapes.train.transfer import Copier
-from catalyst_cityscapes.train.validation import predict_batch
+from catalyst_cityscapes.train.validation import place_in_list, predict_batch
 from semseg_ref.base.arithmetic import deterministic_algorithms
 from semseg_ref.base.checkpoints.fine_tuning import start_from
 from semseg_ref.base.checkpoints.state_dict import load_state, weights_in
@@ -315,13 +316,20 @@ class SegmentationRunner(RoundRunner):
     def handle_batch(self, batch: dict[str, Any]) -> None:
         """Forward; main logits and labels come to one size as the loss asks for it, in eval as the test does it."""
         labels = batch["targets"]
+        if not self.is_train_loader:
+            draws = streams_of_test(self.recipe.experiment.seed)
+            index = place_in_list(self.loader, self.iteration)
         if self.val_protocol is not None and not self.is_train_loader:
-            prediction, logits = predict_batch(self.network, batch["features"], self.val_protocol)
+            prediction, logits = predict_batch(self.network, batch["features"], self.val_protocol, draws, index)
             self.batch = {**batch, "labels": labels, "logits": logits, "outputs": (logits,), "prediction": prediction}
             return
         # Unwrapped in eval: DDP would broadcast buffers, and ranks may have unequal numbers of batches. By `forward`,
         # which is never compiled: a compiler would start again for eval mode and for a last, smaller batch.
-        output = self.model(batch["features"]) if self.is_train_loader else self.network.forward(batch["features"])
+        if self.is_train_loader:
+            output = self.model(batch["features"])
+        else:
+            with seeded_draws(self.network, draws.seed("test", index)):
+                output = self.network.forward(batch["features"])
         main, *auxiliary = outputs_of(output)
         if not self._alignment_is_known:
             self._alignment_is_known = True

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from catalyst_cityscapes.data.image_set import image_set
 from catalyst_cityscapes.inference.predictor import Predictor
@@ -13,6 +13,7 @@ from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.protocols import protocol_of
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import OptionError
+from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.protocol import Protocol
 from semseg_ref.sampling import evenly_spaced
 from semseg_ref.tester import strict_fp32
@@ -58,13 +59,29 @@ class _PlainForward(nn.Module):
             return type(self.network).forward(self.network, x)
 
 
-def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, torch.Tensor]:
+def place_in_list(loader: DataLoader, batch: int) -> int:
+    """Where the first image of a validation batch stands in `data.val_list`; both are counted from 0.
+
+    A test's draws follow from it, so that validation with the test's protocol draws what the test will.
+    """
+    index = loader.sampler.indices[batch * loader.batch_size]
+    return loader.dataset.indices[index] if isinstance(loader.dataset, Subset) else index
+
+
+def predict_batch(
+    network: nn.Module,
+    images: torch.Tensor,
+    protocol: Protocol,
+    draws: SeedStreams | None = None,
+    index: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What `catalyst-dl test` would predict.
 
     Args:
         network: returns (main, aux) logits; its parameters' device is used, its mode is kept.
         images: float32 [1, H, W, 3] on the CPU, RGB 0..255.
         protocol: how to test.
+        draws, index: of a network that draws at test, see `Predictor`; the image's place in the list.
 
     Returns:
         Predicted classes int64 [1, H, W], decided in float64, and float32 [1, K, H, W], the logits of the loss: mean
@@ -74,7 +91,7 @@ def predict_batch(network: nn.Module, images: torch.Tensor, protocol: Protocol) 
     device = next(network.parameters()).device
     smallest = torch.finfo(torch.float32).tiny
     with strict_fp32():
-        found = Predictor(_PlainForward(network), protocol).predict(images[0].numpy())
+        found = Predictor(_PlainForward(network), protocol, draws=draws).predict(images[0].numpy(), index)
         prediction, _ = found.decide()
         logits = torch.empty((found.classes, *found.size), dtype=torch.float32, device=device)
         for y, planes in found.strips():

@@ -14,7 +14,7 @@ import torch
 
 from semseg_ref.base.errors import OptionError
 
-STREAMS = ("init", "order", "augmentation", "dropout")
+STREAMS = ("init", "order", "augmentation", "dropout", "test")
 
 
 class SeedStreams:

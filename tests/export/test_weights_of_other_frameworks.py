@@ -10,7 +10,10 @@ from torch import Tensor
 
 from catalyst_cityscapes.export.weights import convert, read_weight_file
 from catalyst_cityscapes.export.weights.class_names import differing_classes
+from catalyst_cityscapes.lab.measure.weights import measure_initial_weights
+from catalyst_cityscapes.models.from_recipe import recipe_network
 from catalyst_cityscapes.models.known import ClassTable, recognise
+from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.catalog import load_colors, load_names
@@ -245,6 +248,12 @@ def test_a_backbone_is_taken_out_and_starts_another_network(tmp_path, b0):
     assert (code, err) == (0, "")
     assert "160 of 160 tensors into the backbone of EncoderDecoder" in out
     assert "[1, 256, 4, 4]" in rows(out)["features"]
+    # Lint measures the same, and that a whole network is no backbone's file.
+    for name, fits in (("mit_b0.pth", True), ("x.pth", False)):
+        recipe = resolve_recipe(load_layers(RECIPE[1:3], [RECIPE[-1], f"model.pretrained={tmp_path / name}"]), ())
+        found = measure_initial_weights(recipe, recipe_network(recipe))
+        assert (found.problem is None, found.is_imagenet) == (fits, True)
+        assert found.matched == (160 if fits else 0)
 
 
 def test_the_name_takes_the_start_of_the_digest(tmp_path, b0):

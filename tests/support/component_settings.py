@@ -244,8 +244,14 @@ COMPONENTS = (
         ("engine.memory_format",),
         "statistical",
     ),
+    # Without dropout, so that test_training_step.py can compare the same compiled network with the plain one.
     ComponentSetting(
-        "compile", "training_step", {"engine": {"compile": "default"}}, ("engine.compile",), "statistical"
+        "compile",
+        "training_step",
+        {"engine": {"compile": "default"}},
+        ("engine.compile",),
+        "statistical",
+        settings=(*SMALL, "model.dropout=0.0"),
     ),
     ComponentSetting(
         "deterministic", "precision", {"engine": {"deterministic": True}}, ("engine.deterministic",), "bitwise"

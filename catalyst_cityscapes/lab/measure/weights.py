@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from catalyst_cityscapes.export.weights import fit_recipe, read_weight_file
+from catalyst_cityscapes.export.weights import RecipeFit, fit_recipe, read_weight_file
+from catalyst_cityscapes.models.segmenter import Segmenter
 from catalyst_cityscapes.recipe.nodes.targets import resolve_target
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import DEEP_STEM, identify
@@ -65,7 +66,8 @@ def measure_initial_weights(recipe: Recipe, network: nn.Module) -> InitialWeight
         return InitialWeights(random=False, path=path)
     try:
         read = read_weight_file(path)
-        fit = fit_recipe(read, network)
+        backbone = network.match_pretrained(read.weights) if isinstance(network, Segmenter) else None
+        fit = fit_recipe(read, network) if backbone is None else RecipeFit(True, identity, backbone, [])
     except InputError as error:
         return InitialWeights(random=False, path=path, exists=True, problem=str(error))
     match = fit.match

@@ -20,6 +20,42 @@ SAMPLE = ("pspnet_r18", "deeplabv3plus_r101", "hrnet_w18s", "ocrnet_w18s", "segf
 """Names of each family that have no golden file."""
 
 
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # torchvision's, with the deep stem (3 x 3 convolutions to 32, 32 and 64 channels) in place of its own.
+        ("pspnet_r18", 11_176_512 - 9_536 + 28_768),
+        ("deeplabv3plus_r101", 42_500_160 - 9_536 + 28_768),
+        # transformers' SegformerModel of these depths and widths.
+        ("segformer_b1", 13_151_424),
+        ("segformer_b2", 24_196_288),
+        ("segformer_b4", 60_842_688),
+        ("segformer_b5", 81_443_008),
+    ],
+)
+def test_a_backbone_without_a_golden_file_has_as_many_parameters_as_elsewhere(name, count):
+    assert parameters(on_meta(name).backbone) == count
+
+
+@pytest.mark.parametrize(("size", "millions"), [("t", 4.3), ("s", 13.9), ("b", 27.6), ("l", 48.9)])
+def test_segnext_has_the_papers_sizes(size, millions):
+    """Of arXiv 2209.08575, with the decoder, for the 150 classes of ADE20K."""
+    assert round(parameters(on_meta(f"segnext_{size}", classes=150)) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_builds_for_any_number_of_classes(name):
+    """The number shows in the classifiers, and nothing else is that wide."""
+    network = on_meta(name, classes=7)
+    heads = ("decode_head.0", "decode_head.1") if name.startswith("ocrnet") else head_names(network)
+    of_classes = [key for key, value in network.state_dict().items() if value.ndim and len(value) == 7]
+    assert of_classes == [f"{head}.conv_seg.{kind}" for head in heads for kind in ("weight", "bias")]
+
+
 @pytest.mark.parametrize("name", SAMPLE)
 def test_logits_have_their_stride(name):
     assert name in NAMES

@@ -41,17 +41,17 @@ def on_meta(name: str, **overrides: Any) -> nn.Module:
         return build(name, **overrides)
 
 
-def filled(name: str, align_corners: bool) -> nn.Module:
+def filled(name: str, align_corners: bool, classes: int = 19) -> nn.Module:
     """The network with the golden files' weights, nothing dropped."""
-    network = on_meta(name, dropout=0, drop_path=0, align_corners=align_corners)
+    network = on_meta(name, classes=classes, dropout=0, drop_path=0, align_corners=align_corners)
     # Tensors of their own: a training forward moves the running statistics in place.
-    network.load_state_dict({key: value.clone() for key, value in _weights(name).items()}, assign=True)
+    network.load_state_dict({key: value.clone() for key, value in _weights(name, classes).items()}, assign=True)
     return network
 
 
 @lru_cache(maxsize=1)  # one is up to 280 MB
-def _weights(name: str) -> dict[str, Tensor]:
-    state = on_meta(name).state_dict()
+def _weights(name: str, classes: int) -> dict[str, Tensor]:
+    state = on_meta(name, classes=classes).state_dict()
     return {key: torch.from_numpy(np.asarray(mmseg_weight(key, value.shape))) for key, value in state.items()}
 
 
