@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,12 @@ OF_ADE20K = {
 """What SegNeXt's recipe, which is published for ADE20K alone, has otherwise here: the images' and the classes'."""
 INITIAL = {"open-mmlab://resnet50_v1c": "resnet50_v1c", "open-mmlab://msra/hrnetv2_w48": "hrnetv2_w48"}
 SINGLE = "model.decode_head"
+
+
+@cache
+def loaded(*layers: str) -> Recipe:
+    """A recipe of shipped files; never changed here, so that each is read once."""
+    return load_recipe(layers)
 
 
 def network_of(recipe: Recipe) -> nn.Module:
@@ -120,7 +127,7 @@ def settings(recipe: Recipe, processes: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_setting_is_the_published_configuration_s(name):
-    golden, recipe = load_golden("mmseg/recipes.json")[name], load_recipe([RECIPES[name]])
+    golden, recipe = load_golden("mmseg/recipes.json")[name], loaded(RECIPES[name])
     config = load_golden(f"mmseg/groups_{name}.json")["config"]
     processes, images = map(int, re.search(r"_(\d+)xb(\d+)-", config).groups())
     assert recipe.sampling.batch_size == processes * images
@@ -137,14 +144,14 @@ def test_every_setting_is_the_published_configuration_s(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_backbones_start_from_the_published_files(name):
-    golden, recipe = load_golden("mmseg/recipes.json")[name], load_recipe([RECIPES[name]])
+    golden, recipe = load_golden("mmseg/recipes.json")[name], loaded(RECIPES[name])
     file = golden.get("model.backbone.init_cfg.checkpoint") or INITIAL[golden["model.pretrained"]]
     assert recipe.model["pretrained"].startswith(f"initmodel/{file}")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_groups_rates_and_decays_of_every_parameter(name):
-    golden, recipe = load_golden(f"mmseg/groups_{name}.json"), load_recipe([RECIPES[name]])
+    golden, recipe = load_golden(f"mmseg/groups_{name}.json"), loaded(RECIPES[name])
     network = network_of(recipe)
     node, groups = recipe_groups(recipe.optimizer, network)
     assert len(groups) == golden["n_groups"]
@@ -166,7 +173,7 @@ def test_groups_rates_and_decays_of_every_parameter(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_expected_number_is_that_of_this_configuration(name):
-    recipe = load_recipe([f"mmseg/{name}"])
+    recipe = loaded(f"mmseg/{name}")
     assert (recipe.expected and recipe.expected.miou) == PUBLISHED[name]
     assert PUBLISHED[name] is None or recipe.expected.protocol == recipe.protocol.name
     assert recipe.criterion["average"] == "all"
@@ -174,7 +181,7 @@ def test_the_expected_number_is_that_of_this_configuration(name):
 
 @pytest.mark.parametrize("network", ["pspnet_r50", "deeplabv3plus_r50"])
 def test_the_twins_differ_in_crop_and_test_only(network):
-    one, two = (load_recipe([f"mmseg/{network}_{crop}"]).plain() for crop in ("769", "512x1024"))
+    one, two = (loaded(f"mmseg/{network}_{crop}").plain() for crop in ("769", "512x1024"))
     assert {key for key in one if one[key] != two[key]} == {
         *("experiment", "data", "augmentation", "model", "protocol", "expected")
     }
@@ -202,9 +209,8 @@ def test_rates_of_the_framework_s_earlier_versions(name, overlay, published):
 
 
 def test_the_replication_is_the_sum_of_its_overlays():
-    published, replication = (
-        load_recipe(["mmseg/pspnet_r50_769", *more]) for more in ((), ("swap/mmseg/replication",))
-    )
+    published = loaded("mmseg/pspnet_r50_769")
+    replication = loaded("mmseg/pspnet_r50_769", "swap/mmseg/replication")
     assert (replication.data.crop, replication.sampling.batch_size) == ((512, 512), 2)
     assert (replication.protocol.name, replication.protocol.crop) == ("mmseg-whole", "image")
     assert replication.callbacks["sync_bn"] is None
