@@ -40,6 +40,12 @@ class Comparison:
 
         print_scores(self._named())
 
+    def print_protocols(self) -> None:
+        """Prints a column a score: what its protocol does, step by step, and what came of it."""
+        from catalyst_cityscapes.report.table import print_protocols
+
+        print_protocols(self._named())
+
     def __str__(self) -> str:
         from catalyst_cityscapes.report.table import print_scores, text_of
 

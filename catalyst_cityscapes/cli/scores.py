@@ -5,11 +5,16 @@ import click
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[RUN | FOLDER | score.json]...")
-def scores(paths: tuple[str, ...]) -> None:
+@click.option("--protocols", is_flag=True, help="A column a score: what its protocol does, from image to classes.")
+def scores(paths: tuple[str, ...], protocols: bool) -> None:
     """Put score files side by side; says so where they are not comparable.
 
     Without arguments: all scores below exp/. Folders are searched for score.json.
     """
     from catalyst_cityscapes.api import compare
 
-    compare(paths or ("exp",), strict=False).print()
+    found = compare(paths or ("exp",), strict=False)
+    if protocols:
+        found.print_protocols()
+    else:
+        found.print()

@@ -21,9 +21,11 @@ from semseg_ref.base.errors import InputError, printable
 )
 @click.option(
     "--protocol",
+    "protocols",
     type=click.Choice(list(NAMED)),
+    multiple=True,
     help="How to test, instead of the recipe's way: one scale or six (with flip), the whole image at once, with the "
-    "official scorer, or as mmsegmentation tests.",
+    "official scorer, or as mmsegmentation tests. Several: one after the other, then a table of what each does.",
 )
 @click.option(
     "--split",
@@ -58,7 +60,7 @@ def test(
     run_folder: str | None,
     checkpoint: str | None,
     output: str | None,
-    protocol: str | None,
+    protocols: tuple[str, ...],
     split: str,
     device: str,
     limit: int | None,
@@ -82,23 +84,31 @@ def test(
         files = [str(folder / RECIPE_FILE)]
     elif run_folder:
         raise InputError("--run and --config: give one of them")
-    layers = load_layers(files, [*assignments, *([f"protocol.name={protocol}"] if protocol else [])])
-    recipe = resolve_recipe(layers, trusted)
+    # All of them are read before the first one is carried out.
+    names = [[f"protocol.name={name}"] for name in dict.fromkeys(protocols)] or [[]]
+    recipes = [resolve_recipe(load_layers(files, [*assignments, *name]), trusted) for name in names]
+    if output and len(recipes) > 1:
+        raise InputError(f"--output: one folder for {len(recipes)} protocols; leave it out, and each has its own")
     if checkpoint is None and folder is None:
         raise InputError("--checkpoint FILE is missing; it goes with --config")
-    path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipe, folder)
+    path = Path(checkpoint) if checkpoint else chosen_checkpoint(recipes[0], folder)
+    target = Path(output) if output else None
     if split == "test":
         from catalyst_cityscapes.evaluation.score_run import predict_test_split
 
-        target = Path(output) if output else None
-        folder = predict_test_split(recipe, path, target, device, limit, tester, batch, precision, click.echo)
-        server = f"for the test server: catalyst-dl submit --predictions {folder}"
-        click.echo(printable(f"predictions: {folder / 'gray'}; {server}"))
+        for recipe in recipes:
+            found = predict_test_split(recipe, path, target, device, limit, tester, batch, precision, click.echo)
+            server = f"for the test server: catalyst-dl submit --predictions {found}"
+            click.echo(printable(f"predictions: {found / 'gray'}; {server}"))
         return
-    from catalyst_cityscapes.api import Run
+    from catalyst_cityscapes.api import Run, compare
     from catalyst_cityscapes.api import test as score_run
     from catalyst_cityscapes.report.score_summary import show_score
 
     options = (device, limit, tester, batch, precision, path, output, click.echo)
-    score = score_run(Run(folder or path.parent, recipe), None, *options)
-    show_score(score.scored, recipe.expected)
+    scores = []
+    for recipe in recipes:
+        scores.append(score_run(Run(folder or path.parent, recipe), None, *options))
+        show_score(scores[-1].scored, recipe.expected)
+    if len(scores) > 1:
+        compare(scores, strict=False).print_protocols()

@@ -155,9 +155,10 @@ def score_checkpoint(
     extra = {**_provenance(recipe, network, trained, data.val_list, limit), "tester": run.settings}
     occurring = mmseg_iou(areas_of_matrices(run.evaluation.matrices))
     if np.isnan(occurring.classes["Acc"]).any():
+        # Where all pixels are ignored no class is left, and JSON has no nan.
+        means = {key: occurring.mean(name) for key, name in (("mIoU", "IoU"), ("mAcc", "Acc"))}
         extra["occurring"] = {
-            "mIoU": occurring.mean("IoU"),
-            "mAcc": occurring.mean("Acc"),
+            **{key: None if np.isnan(mean) else mean for key, mean in means.items()},
             "absent": [names[index] for index in occurring.absent],
         }
     if label_ids:

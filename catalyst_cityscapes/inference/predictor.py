@@ -334,7 +334,7 @@ class Predictor:
         """One line: mode, batch, memory of the sums and maps so far."""
         mirrored = " and its mirror image" if self.flips_windows else ""
         windows = f"{self.batch} window{'s' if self.batch > 1 else ''}"
-        drawn = "" if self.draws is None else ", which draw random numbers, one by one"
+        drawn = " (one by one, as the network draws)" if self.draws is not None and self.batch > 1 else ""
         halved = f", halved {self.halvings} times for lack of memory" if self.halvings else ""
         return (
             f"tester {self.mode}: {windows}{mirrored} at once{drawn}{halved}, {self.precision}; sums and maps in "

@@ -8,7 +8,7 @@ from catalyst_cityscapes.recipe.named_protocols import ALWAYS_FREE, NAMED, named
 from catalyst_cityscapes.recipe.normalisation import tested_with
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
-from semseg_ref.protocol import Protocol, preset_values
+from semseg_ref.protocol import WHOLE_IMAGE, Protocol, preset_values
 
 __all__ = ["complete_protocol", "named", "protocol_of", "protocol_value", "without_renamed_protocol"]
 
@@ -18,15 +18,28 @@ DEFAULTS = {field.name: field.default for field in dataclasses.fields(Protocol)}
 def without_renamed_protocol(below: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """The layers `below`, without the parts of their protocol that a layer replaces by naming another one.
 
-    The normalisation stays, since it is the network's; the crop and the base size of the data set stay, except to and
-    from protocols that take them from the images (`NamedProtocol.fitted`), as `whole`.
+    The normalisation stays, since it is the network's, and so does what a recipe may set under both names; the crop and
+    the base size of the data set stay, except to and from protocols that take them from the images
+    (`NamedProtocol.fitted`), as `whole`: there both stay under the same name, a box stays a box, and a crop stays where
+    its stride does.
     """
     old, new = below.get("protocol"), content.get("protocol")
     if not isinstance(old, dict) or not isinstance(new, dict) or str(new.get("name")) not in NAMED:
         return below
-    fitted = any(name in NAMED and NAMED[name].fitted for name in (str(old.get("name")), new["name"]))
-    kept = ("mean", "std", *(() if fitted else ("crop", "base_size")))
-    return {**below, "protocol": {key: old[key] for key in kept if key in old}}
+    is_same = old.get("name") == new["name"]
+    after = NAMED[new["name"]]
+    before = after if is_same else NAMED.get(str(old.get("name")))
+    kept = {"mean", "std"}
+    if is_same or not (after.fitted or (before is not None and before.fitted)):
+        kept |= {"crop", "base_size"}
+    if before is not None:
+        kept |= (before.free & after.free) | ({"base_size"} if before.box and after.box else set())
+        # Windows are a crop and a stride together.
+        if "stride" in kept and old.get("crop") not in (None, WHOLE_IMAGE):
+            kept |= {"crop"}
+        elif not is_same:
+            kept -= {"stride", "stride_rate"}
+    return {**below, "protocol": {key: value for key, value in old.items() if key in kept}}
 
 
 def complete_protocol(

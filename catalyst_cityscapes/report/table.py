@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from catalyst_cityscapes.inference.described import described
 from catalyst_cityscapes.recipe.schema import Expected
 from catalyst_cityscapes.runs.checkpoints import trained_text
-from semseg_ref.base.errors import printable
+from semseg_ref.base.errors import InputError, OptionError, printable
+from semseg_ref.protocol import Protocol
 
 MEANS = ("mIoU", "mAcc", "allAcc")
 NUMBERS = ("images", *MEANS)
@@ -67,6 +69,8 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
         table.add_row(plain(row["name"]), f"{row['iou']:.4f}", accuracy, f"{row['pixels']:,}")
     console.print(table)
     console.print(f"mIoU/mAcc/allAcc {score['mIoU']:.4f}/{score['mAcc']:.4f}/{score['allAcc']:.4f}", highlight=False)
+    if "occurring" in score:
+        console.print(plain(occurring_text(score)), highlight=False)
     official = score.get("official")
     if official:
         console.print(
@@ -76,6 +80,18 @@ def print_score(score: dict[str, Any], expected: Expected | None = None, console
         )
     if expected is not None and expected.miou is not None and score.get("limit") is None:
         console.print(plain(verdict(score["mIoU"], expected, protocol["name"])), highlight=False)
+
+
+def occurring_text(score: dict[str, Any]) -> str:
+    """The means without the classes that do not occur, of a score file with the entry `occurring`, as one line."""
+    found, classes = score["occurring"], score["classes"]
+    absent, unlabelled = len(found["absent"]), sum(row["pixels"] == 0 for row in classes)
+    miou, macc = ("-" if mean is None else f"{mean:.4f}" for mean in (found["mIoU"], found["mAcc"]))
+    return (
+        f"without what does not occur, as mmsegmentation averages: mIoU {miou} over {len(classes) - absent} of "
+        f"{len(classes)} classes ({absent} left out, in no label and no prediction), mAcc {macc} over the "
+        f"{len(classes) - unlabelled} in the labels; above, these count as 0"
+    )
 
 
 def incomparable(scores: Sequence[dict[str, Any]]) -> list[str]:
@@ -139,8 +155,55 @@ def print_scores(scores: Sequence[tuple[str, dict[str, Any]]], console: Console 
     for row in side_by_side(scores):
         table.add_row(*map(plain, _cells(row)))
     console.print(table)
+    for file, score in scores:
+        if "occurring" in score:
+            console.print(plain(f"{file}: {occurring_text(score)}"), highlight=False, soft_wrap=True)
     for reason in reasons:
         console.print(plain(f"not comparable: {reason}"), highlight=False, soft_wrap=True)
+
+
+def print_protocols(scores: Sequence[tuple[str, dict[str, Any]]], console: Console | None = None) -> None:
+    """Prints a column a score: what its protocol does, step by step, and what came of it.
+
+    Args:
+        scores: (file, content) pairs; those without a recorded protocol are refused.
+        console: where to print; None is the terminal.
+
+    Raises:
+        InputError: a score whose protocol is not recorded, or is none.
+    """
+    console = console or Console()
+    columns = [_column(file, score) for file, score in scores]
+    weights = {(score.get("checkpoint") or {}).get("sha256"): score for _, score in scores}
+    sets = {(score.get("list_sha256") or score.get("list"), score["images"]) for _, score in scores}
+    one = len(weights) == 1 and None not in weights and len(sets) == 1
+    about = f"{len(scores)} protocols, one checkpoint" if one else "NOT ONE CHECKPOINT ON ONE LIST"
+    table = Table(title=about)
+    table.add_column("")
+    for _, score in scores:
+        table.add_column(plain(_protocol(score)))
+    for index, key in enumerate(columns[0]):
+        rows = [column[key] for column in columns]
+        table.add_row(key, *map(plain, rows), end_section=index == len(columns[0]) - len(SCORED) - 1)
+    console.print(table)
+    if not one:
+        told = f"{len(weights)} checkpoints, {len(sets)} sets of images: the columns differ by more than the protocol"
+        console.print(told, highlight=False)
+
+
+SCORED = ("images", "mIoU", "mAcc", "allAcc", "mIoU, occurring")
+"""Last rows of `print_protocols`."""
+
+
+def _column(file: str, score: dict[str, Any]) -> dict[str, str]:
+    try:
+        protocol = Protocol.from_dict({key: value for key, value in (score["protocol"] or {}).items() if key != "hash"})
+    except OptionError as error:
+        raise InputError(f"{file}: its protocol is not recorded, or is none of this version ({error})") from error
+    occurring = score.get("occurring")
+    means = (str(score["images"]), *(f"{score[name]:.4f}" for name in MEANS))
+    left = "the same" if occurring is None else "-" if occurring["mIoU"] is None else f"{occurring['mIoU']:.4f}"
+    return {**described(protocol, score.get("align_corners")), **dict(zip(SCORED, (*means, left), strict=True))}
 
 
 def text_of(show: Callable[[Console], None], width: int = 100) -> str:

@@ -307,6 +307,42 @@ def test_names_of_the_table_are_those_of_the_schema(tmp_path):
         named("mmseg-slide", strides=(1, 1))
 
 
+def test_a_familys_protocols_leave_each_other_the_networks_own(tmp_path):
+    """Its recipe's box, multiple and aligned corners; windows go with what has any."""
+    slide = "{name: mmseg-slide, base_size: [129, 65], crop: [49, 49], stride: [33, 33], resize_back: bilinear_aligned}"
+
+    def under(name, protocol=slide):
+        (tmp_path / "recipe.yml").write_text(f"base: toy/pspnet50\nprotocol: {protocol}\n")
+        recipe = load_recipe([str(tmp_path / "recipe.yml")], [f"protocol.name={name}"])
+        assert recipe.protocol.name == name
+        return recipe.protocol.value((64, 128))
+
+    values = {"base_size": (129, 65), "resize_back": "bilinear_aligned"}
+    assert under("mmseg-slide") == named("mmseg-slide", crop=(49, 49), stride=(33, 33), **values)
+    assert under("mmseg-whole") == named("mmseg-whole", **values)
+    assert under("mmseg-tta") == named("mmseg-tta", crop=(49, 49), stride=(33, 33), resize_back="bilinear_aligned")
+    assert under("mmseg-tta", "{name: mmseg-slide, stride: [33, 33]}") == named("mmseg-tta")
+    assert under("semseg-ss").resize_back == "bilinear"
+    assert under("mmseg-tta", "{name: mmseg-whole, pad_to: 32}").pad_to == 32
+    assert under("mmseg-slide", "{name: semseg-ss, base_size: 90}").base_size == (128, 64)
+
+
+def test_one_checkpoint_under_several_protocols_in_one_table(run_folder, capsys):
+    arguments = ("test", "--run", "run", "--trust", "support", "--limit", "1", "--device", "cpu")
+    names = ("semseg-ss", "mmseg-whole", "mmseg-slide")
+    several = [word for name in (*names, "semseg-ss") for word in ("--protocol", name)]
+    assert catalyst_dl(*arguments, *several, "--output", "one") == 2
+    assert "--output: one folder for 3 protocols; leave it out" in capsys.readouterr().err
+    assert catalyst_dl(*arguments, *several) == 0
+    table = capsys.readouterr().out.split("3 protocols, one checkpoint")[1]
+    assert catalyst_dl("scores", "run", "--protocols") == 0
+    again = capsys.readouterr().out
+    for text in (table, again):
+        for word in (*names, "each window", "probabilities of", "logits", "count as 0", "mIoU, occurring"):
+            assert word in " ".join(text.split()), word
+    assert len(score_files()) == 3
+
+
 def test_mmsegmentations_protocol_from_the_command_line(run_folder, capsys):
     settings = "protocol={name: mmseg-whole, pad_to: 8}"
     arguments = ("test", "--run", "run", "--trust", "support")

@@ -41,3 +41,8 @@ def test_trains_resumes_and_is_scored_from_the_command_line(name, toy_city, work
     run("test", "--run", "run")
     score = json.loads(next(Path("run").rglob("score.json")).read_text())
     assert 0 <= score["mIoU"] <= 1
+    if name in OF_MMSEGMENTATION:
+        run("weights", "convert", "run/model/last.pth", "exported.pth", "--config", "my.yml")
+        run("weights", "verify", "exported.pth", "--config", "my.yml")
+        trained = {key.removeprefix("module."): value for key, value in once["state_dict"].items()}
+        assert_same(trained, read_checkpoint("exported.pth")["state_dict"])
