@@ -33,9 +33,12 @@ from support.golden.mmseg_checks import (  # noqa: E402
     assert_same_classes,
     check_forward,
     check_init,
+    check_iou,
+    check_iou_of_sums,
     check_keys,
     check_loss_ce,
     check_nmf,
+    check_tested_image,
     check_train,
     logits_tolerance,
 )
@@ -214,7 +217,7 @@ def traj(path: Path) -> None:
         np.testing.assert_allclose([float(v) for v in found], wanted, rtol=1e-5, atol=1e-9, err_msg=name)
 
 
-CHECKS: dict[str, Callable[[Path], None] | None] = {
+CHECKS: dict[str, Callable[[Path], None]] = {
     "keys_": keys,
     "init_": init,
     "forward_": forward,
@@ -225,12 +228,14 @@ CHECKS: dict[str, Callable[[Path], None] | None] = {
     "lr": lr,
     "sampler": sampler,
     "op_": op,
-    "pipeline_test_": None,
+    "pipeline_test_": lambda path: check_tested_image(load_golden(path)),
     "pipeline_": pipeline,
+    "iou_float32": lambda path: check_iou_of_sums(load_golden(path)),
+    "iou_": lambda path: check_iou(load_golden(path)),
     "infer_": infer,
     "traj_": traj,
 }
-"""By the beginning of a file's name, the longest first; None and others: nothing here answers to it by itself."""
+"""By the beginning of a file's name, the longest first."""
 
 
 @click.command()

@@ -8,7 +8,8 @@ import torch
 
 from catalyst_cityscapes.data.augmentation import Pipeline, mmseg
 from semseg_ref.base.errors import InputError
-from support.golden.inputs import GOLDENS, rec_image, rec_label, sha256
+from support.golden.inputs import GOLDENS, load_golden, rec_image, rec_label, sha256
+from support.golden.mmseg_checks import check_tested_image
 
 OPERATIONS = (
     "op_randomresize", "op_randomresize_portrait", "op_randomcrop_cat075", "op_randomcrop_cat1",
@@ -83,16 +84,7 @@ def test_a_street_scenes_crop_is_the_packages(name):
 
 @pytest.mark.parametrize("name", TESTED)
 def test_an_image_is_brought_to_the_size_of_the_test_as_there(name):
-    content, meta = golden(name)
-    h, w = meta["image"]["h"], meta["image"]["w"]
-    image = np.ascontiguousarray(rec_image(meta["image"]["seed"], h, w)[..., ::-1])
-    resized, _ = mmseg.RandomResize(meta["scale"], (1, 1))(image, np.zeros((h, w), np.uint8))
-    packed, label = mmseg.Pack()(resized, np.zeros(resized.shape[:2], np.uint8))
-    assert sha256(packed.numpy()) == meta["sha_inputs"]
-    pixels, _ = mmseg.normalize_and_pad(packed, label, (1, 1))
-    assert sha256(pixels.numpy()) == meta["sha_norm"]
-    step = int(content["sub"])
-    assert np.array_equal(pixels.numpy()[:, ::step, ::step], content["norm_sub"])
+    check_tested_image(load_golden(f"mmseg/{name}.npz"))
 
 
 def test_packed_or_not_is_the_same_to_the_last_step():

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from catalyst_cityscapes.evaluation import mmseg_iou
-from catalyst_cityscapes.evaluation.occurring import areas_of_matrices
 from semseg_ref.base.errors import OptionError
-from semseg_ref.metric import confusion_matrix
 from support.golden.inputs import load_golden
+from support.golden.mmseg_checks import check_iou, check_iou_of_sums
 
 CASES = ("iou_k19", "iou_k19_absent", "iou_k5_absent", "iou_k19_all_metrics", "iou_k19_nan_to_num0", "iou_all_ignored")
 
@@ -15,43 +14,12 @@ CASES = ("iou_k19", "iou_k19_absent", "iou_k5_absent", "iou_k19_all_metrics", "i
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES)
 def test_against_mmsegmentation(case):
-    golden = load_golden(f"mmseg/{case}.npz")
-    meta = golden["meta"]
-    pairs = [(golden[f"pred_{seed}"], golden[f"label_{seed}"]) for seed in meta["seeds"]]
-    matrices = np.stack([confusion_matrix(prediction, label, meta["K"]) for prediction, label in pairs])
-    areas = areas_of_matrices(matrices)
-    found = mmseg_iou(areas, meta["iou_metrics"], meta["nan_to_num"])
-
-    np.testing.assert_array_equal(areas, golden["areas"])
-    assert set(found.classes) == {key.removeprefix("full_") for key in golden if key.startswith("full_")} - {"aAcc"}
-    for name, values in found.classes.items():
-        assert values.dtype == np.float32
-        np.testing.assert_allclose(values, golden[f"full_{name}"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found.aAcc, golden["full_aAcc"], rtol=0, atol=1e-6)
-    assert set(found.summary) >= set(meta["result"])
-    for name, value in meta["result"].items():
-        assert found.summary[name] == pytest.approx(value, abs=0.011, nan_ok=True), name
-    if meta["nan_to_num"] is None and case != "iou_all_ignored":
-        absent = np.flatnonzero(golden["areas"][:, 1].sum(axis=0) == 0)
-        assert found.absent == tuple(absent)
-        assert np.isnan(found.classes["IoU"][absent]).all()
+    check_iou(load_golden(f"mmseg/{case}.npz"))
 
 
 @pytest.mark.golden
 def test_areas_are_summed_in_float32():
-    golden = load_golden("mmseg/iou_float32_accumulation.json")
-    rng = np.random.default_rng(golden["seed"])
-    intersection = rng.integers(0, 60000, (500, 19))
-    extra = rng.integers(0, 60000, (500, 2, 19))
-    intersection[:, 0] += 800000
-    label, predicted = intersection + extra[:, 0], intersection + extra[:, 1]
-    areas = np.stack([intersection, label + predicted - intersection, predicted, label], axis=1)
-    found = mmseg_iou(areas)
-
-    assert found.classes["IoU"].tolist() == golden["iou"]
-    assert found.classes["Acc"].tolist() == golden["acc"]
-    assert found.summary == golden["result"]
-    assert found.classes["IoU"].tolist() != np.float32(golden["iou_exact"]).tolist()
+    check_iou_of_sums(load_golden("mmseg/iou_float32_accumulation.json"))
 
 
 def test_a_class_that_is_predicted_only_counts_as_0():

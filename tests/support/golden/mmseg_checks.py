@@ -13,10 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catalyst_cityscapes.data.augmentation import mmseg as augmentation
+from catalyst_cityscapes.evaluation import mmseg_iou
+from catalyst_cityscapes.evaluation.occurring import areas_of_matrices
 from catalyst_cityscapes.losses import CrossEntropy, mmseg_loss
 from catalyst_cityscapes.models.mmseg import build
 from catalyst_cityscapes.models.mmseg.hamburger import NMF2D
-from support.golden.inputs import golden_input, layout, rec_input, rec_label
+from semseg_ref.metric import confusion_matrix
+from support.golden.inputs import golden_input, layout, rec_image, rec_input, rec_label, sha256
 from support.golden.mmseg_networks import filled, geometry, golden_batch, on_meta
 
 Golden = dict[str, Any]
@@ -148,3 +152,56 @@ def check_loss_ce(golden: Golden) -> None:
         assert CrossEntropy(average="all")(logits, ignored).item() == row["all_ignored_default"]
         weighted = mmseg_loss((logits,), target, (0.4,), False)
         assert weighted["decode.loss_ce"].item() == pytest.approx(row["weight_0.4"], rel=1e-6)
+
+
+def check_iou(golden: Golden) -> None:
+    """`iou_*.npz`: areas of each image, fractions of each class, and the rounded summary."""
+    meta = golden["meta"]
+    pairs = [(golden[f"pred_{seed}"], golden[f"label_{seed}"]) for seed in meta["seeds"]]
+    matrices = np.stack([confusion_matrix(prediction, label, meta["K"]) for prediction, label in pairs])
+    areas = areas_of_matrices(matrices)
+    found = mmseg_iou(areas, meta["iou_metrics"], meta["nan_to_num"])
+
+    np.testing.assert_array_equal(areas, golden["areas"])
+    assert set(found.classes) == {key.removeprefix("full_") for key in golden if key.startswith("full_")} - {"aAcc"}
+    for name, values in found.classes.items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, golden[f"full_{name}"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.aAcc, golden["full_aAcc"], rtol=0, atol=1e-6)
+    assert set(found.summary) >= set(meta["result"])
+    for name, value in meta["result"].items():
+        assert found.summary[name] == pytest.approx(value, abs=0.011, nan_ok=True), name
+    if meta["nan_to_num"] is None and np.any(golden["areas"]):
+        absent = np.flatnonzero(golden["areas"][:, 1].sum(axis=0) == 0)
+        assert found.absent == tuple(absent)
+        assert np.isnan(found.classes["IoU"][absent]).all()
+
+
+def check_iou_of_sums(golden: Golden) -> None:
+    """`iou_float32_accumulation`: areas of 500 images are summed in float32, which rounds above 2^24."""
+    rng = np.random.default_rng(golden["seed"])
+    intersection = rng.integers(0, 60000, (500, 19))
+    extra = rng.integers(0, 60000, (500, 2, 19))
+    intersection[:, 0] += 800000
+    label, predicted = intersection + extra[:, 0], intersection + extra[:, 1]
+    areas = np.stack([intersection, label + predicted - intersection, predicted, label], axis=1)
+    found = mmseg_iou(areas)
+
+    assert found.classes["IoU"].tolist() == golden["iou"]
+    assert found.classes["Acc"].tolist() == golden["acc"]
+    assert found.summary == golden["result"]
+    assert found.classes["IoU"].tolist() != np.float32(golden["iou_exact"]).tolist()
+
+
+def check_tested_image(golden: Golden) -> None:
+    """`pipeline_test_*`: an image at the size of the test, packed, and normalised."""
+    meta = golden["meta"]
+    h, w = meta["image"]["h"], meta["image"]["w"]
+    image = np.ascontiguousarray(rec_image(meta["image"]["seed"], h, w)[..., ::-1])
+    resized, _ = augmentation.RandomResize(meta["scale"], (1, 1))(image, np.zeros((h, w), np.uint8))
+    packed, label = augmentation.Pack()(resized, np.zeros(resized.shape[:2], np.uint8))
+    assert sha256(packed.numpy()) == meta["sha_inputs"]
+    pixels, _ = augmentation.normalize_and_pad(packed, label, (1, 1))
+    assert sha256(pixels.numpy()) == meta["sha_norm"]
+    step = int(golden["sub"])
+    assert np.array_equal(pixels.numpy()[:, ::step, ::step], golden["norm_sub"])
