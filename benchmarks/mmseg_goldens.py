@@ -86,7 +86,7 @@ def groups(path: Path) -> None:
     assert counts == golden["summary"]
     if golden["rows"] is not None:
         names = {id(parameter): name for name, parameter in network.named_parameters()}
-        each = groups_by_rule(network, lr, decay, rules, merge=False)
+        each = groups_by_rule(network, lr, decay, rules)
         rows = [[names[id(group["params"][0])], i, group["lr"], group["weight_decay"]] for i, group in enumerate(each)]
         assert rows == golden["rows"]
 
@@ -185,7 +185,7 @@ def traj(path: Path) -> None:
         torch.manual_seed(meta["ham_torch_seed"])
     if path.stem.endswith("adamw"):
         rules = {"pos_block": {"decay_mult": 0.0}, "norm": {"decay_mult": 0.0}, "head": {"lr_mult": 10.0}}
-        optimizer = torch.optim.AdamW(groups_by_rule(network, 6e-5, 0.01, rules, merge=False), lr=6e-5)
+        optimizer = torch.optim.AdamW(groups_by_rule(network, 6e-5, 0.01, rules), lr=6e-5)
     else:
         optimizer = torch.optim.SGD(network.parameters(), lr=meta["lr_min_max"][0][0], momentum=0.9, weight_decay=5e-4)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -201,7 +201,7 @@ def traj(path: Path) -> None:
         labels = [torch.from_numpy(rec_label(seed, height, width, 19, meta["label_block"])).long()
                   for seed in meta["label_seeds"][step]]  # fmt: skip
         outputs = network((torch.stack(images).double() - mean) / std)
-        losses = mmseg_loss(outputs, torch.stack(labels), (1.0, 0.4), network.align_corners, network.loss_names)
+        losses = mmseg_loss(outputs, torch.stack(labels), (1.0, 0.4), network.align_corners)
         expected = meta["losses_f64"][step]
         for name, loss in losses.items():
             np.testing.assert_allclose(loss.item(), expected[name], rtol=1e-6, err_msg=f"{name} of step {step}")

@@ -34,7 +34,7 @@ class OccurringScores:
 
 
 def mmseg_iou(
-    areas: np.ndarray, metrics: Sequence[str] = ("mIoU",), nan_to_num: float | None = None, beta: float = 1
+    areas: np.ndarray, metrics: str | Sequence[str] = ("mIoU",), nan_to_num: float | None = None, beta: float = 1
 ) -> OccurringScores:
     """mmsegmentation's scores of a set of images.
 
@@ -47,13 +47,14 @@ def mmseg_iou(
     Args:
         areas: pixels, [n, 4, K] or, of one image, [4, K]: rows intersection, union, prediction, label, without the
             ignored pixels.
-        metrics: of `METRICS`.
+        metrics: of `METRICS`, one or several.
         nan_to_num: put in the place of each nan before the means are taken; None leaves them out.
         beta: weight of recall in the F-score.
 
     Raises:
-        OptionError: an unknown metric, or areas of another shape.
+        OptionError: an unknown metric, or areas of another shape, or an intersection that is larger than its union.
     """
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     for metric in metrics:
         if metric not in METRICS:
             raise OptionError(f"metric '{metric}'{did_you_mean(str(metric), METRICS)}")
@@ -62,6 +63,11 @@ def mmseg_iou(
         areas = areas[None]
     if areas.ndim != 3 or areas.shape[1] != 4 or not len(areas):
         raise OptionError(f"areas {areas.shape}: expected [images, 4, classes] with at least one image")
+    if (areas[:, 0] > areas[:, 1]).any():
+        raise OptionError(
+            "areas: an intersection (row 0) is larger than its union (row 1); expected rows intersection, union, "
+            "prediction, label"
+        )
     totals = np.zeros(areas.shape[1:], np.float32)
     for each in areas.astype(np.float32):
         totals += each

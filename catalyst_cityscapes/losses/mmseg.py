@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from catalyst_cityscapes.losses.cross_entropy import CrossEntropy
-from catalyst_cityscapes.models.outputs import Outputs
+from catalyst_cityscapes.models.outputs import Outputs, outputs_of
 from catalyst_cityscapes.models.resizing import Resizing
 from semseg_ref.base.errors import OptionError
 
@@ -17,16 +17,14 @@ def mmseg_loss(
     target: Tensor,
     weights: Sequence[float],
     align_corners: bool,
-    names: Sequence[str] = NAMES,
 ) -> dict[str, Tensor]:
     """Cross entropy of each head's resized logits over all pixels, ignored ones (255) counted in the divisor.
 
     Args:
-        outputs: logits float [N, K, h, w] each, main first.
+        outputs: logits float [N, K, h, w] each, main first; named ones (OCRNet's) have losses of these names.
         target: int64 [N, H, W].
         weights: one a head, main first; each is in its loss already.
         align_corners: of the logits' resizing.
-        names: of the losses, in the order of the outputs; a network's `loss_names` (OCRNet's differ).
 
     Returns:
         One 0-dim loss a head; what is trained is their sum.
@@ -36,6 +34,8 @@ def mmseg_loss(
 
     Source: mmsegmentation 1.2.2, `avg_non_ignore=False`.
     """
+    names = tuple(f"{name}.loss_ce" for name in getattr(outputs, "_fields", ())) or NAMES
+    outputs = outputs_of(outputs)
     if len(outputs) > min(len(weights), len(names)):
         raise OptionError(
             f"mmseg_loss: {len(outputs)} heads, {len(weights)} weights and {len(names)} names; "

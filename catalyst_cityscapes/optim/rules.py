@@ -39,7 +39,7 @@ def groups_by_rule(
     lr: float,
     weight_decay: float,
     rules: Mapping[str, Mapping[str, float]] | Sequence[Mapping[str, Any]],
-    merge: bool = True,
+    merge: bool | None = None,
 ) -> Groups:
     """Groups whose rates and decays are the optimiser's times the multipliers that a table gives each parameter.
 
@@ -64,9 +64,9 @@ def groups_by_rule(
         model: bare network; a parameter that two modules share counts once, where it comes first.
         lr, weight_decay: the optimiser's own.
         rules: the table.
-        merge: one group for each pair of multipliers, in the order of their first parameters; otherwise one for each
-            parameter in the network's order, as in mmsegmentation. Checkpoints number the optimiser's state by that
-            order, so they go with one value of it.
+        merge: one group for each pair of multipliers, in the order of their first parameters (default for a list and
+            an empty table); otherwise one for each parameter in the network's order, as in mmsegmentation (default for
+            a mapping). Checkpoints number the optimiser's state by that order, so they go with one value of it.
 
     Returns:
         Groups with `params`, `lr`, `weight_decay`, `name` and `lr_multiplier`, every parameter in exactly one.
@@ -76,6 +76,7 @@ def groups_by_rule(
     """
     parameters = list(_parameters(model))
     chosen = _by_custom_keys(parameters, rules) if isinstance(rules, Mapping) else _by_rows(parameters, rules)
+    merge = not (isinstance(rules, Mapping) and rules) if merge is None else merge
     groups: dict[Any, dict[str, Any]] = {}
     for parameter, (lr_mult, decay_mult) in zip(parameters, chosen, strict=True):
         key = (lr_mult, decay_mult) if merge else parameter.name

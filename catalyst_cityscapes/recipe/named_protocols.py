@@ -68,10 +68,11 @@ def mmseg_whole(
 def mmseg_slide(
     crop: Sequence[int] | str = (769, 769), base_size: Sequence[int] | int | str = (2049, 1025), **values: Any
 ) -> Protocol:
-    """mmsegmentation's test in mode `slide`: logits of windows are averaged; the defaults are its 769 recipes'.
+    """mmsegmentation's test in mode `slide`: logits of windows are averaged; the sizes are its 769 recipes'.
 
     A window is no larger than the image. `stride` (769 recipes: 513, which is also 2/3 rounded up; SegFormer: 768 of
-    1024) and `resize_back` (those whose heads align corners: `bilinear_aligned`) are the recipe's.
+    1024) and `resize_back` (`bilinear_aligned` for networks whose heads align corners, as those of the 769 recipes;
+    it is not taken from the network) are the recipe's.
     """
     return Protocol(crop, base_size, **{**_MMSEG, "name": "mmseg-slide", **values})
 

@@ -1,9 +1,9 @@
-"""The two schedules of mmsegmentation 1.x's Cityscapes recipes."""
+"""The two schedules of mmsegmentation's Cityscapes recipes, as 1.x and as 0.x compute them."""
 
 from catalyst_cityscapes.schedules.phases import LinearWarmup, Poly, rate_at
 from semseg_ref.base.errors import OptionError, did_you_mean
 
-KINDS = ("sgd", "adamw")
+KINDS = ("sgd", "adamw", "sgd_0x", "adamw_0x")
 
 
 def mmseg_rate(
@@ -16,7 +16,9 @@ def mmseg_rate(
         base: the group's own rate, with its multiplier: the floor is the same for every group.
         total: steps of the training.
         kind: `sgd`: poly of `power` to `floor`, no warm-up. `adamw`: linear warm-up from 1e-6 of the rate over
-            `warmup` steps, then linearly to 0. What follows an underscore (`sgd_80k`) is a remark.
+            `warmup` steps, then linearly to 0. `sgd_0x`, `adamw_0x`: as 0.x, whose end lies one step behind the last
+            one and whose warm-up scales a rate that decays from the first step on. Anything else after an underscore
+            (`sgd_80k`) is a remark.
         warmup: steps; of `adamw` alone.
         power: exponent; of `sgd` alone.
         floor: last rate; of `sgd` alone.
@@ -24,14 +26,15 @@ def mmseg_rate(
     Raises:
         OptionError: another kind, or a step outside 0..total.
     """
-    kind = kind.partition("_")[0]
-    if kind not in KINDS:
+    family, *remarks = str(kind).split("_")
+    is_old = "0x" in remarks
+    if family not in KINDS:
         raise OptionError(f"mmseg_rate: kind: {kind!r}{did_you_mean(kind, KINDS)}")
     if not 0 <= t <= total:
         raise OptionError(f"mmseg_rate: t: {t}, expected 0..total, {total}")
-    if kind == "sgd":
-        phases = [Poly(power=power, floor=floor, reaches_end=True)]
+    if family == "sgd":
+        phases = [Poly(power=power, floor=floor, reaches_end=not is_old)]
     else:
-        warming_up = [LinearWarmup(iterations=warmup, factor=1e-6, reaches_end=True)] if warmup else []
-        phases = [*warming_up, Poly(power=1.0, reaches_end=True)]
+        warm_up = LinearWarmup(iterations=warmup, factor=1e-6, reaches_end=not is_old, over_next=is_old)
+        phases = [*([warm_up] if warmup else []), Poly(power=1.0, reaches_end=not is_old)]
     return rate_at(phases, base, t, total, steps_per_epoch=1)

@@ -87,6 +87,20 @@ def test_an_image_is_brought_to_the_size_of_the_test_as_there(name):
     check_tested_image(load_golden(f"mmseg/{name}.npz"))
 
 
+def test_a_number_or_an_array_is_a_size_too():
+    image, label = rec_image(1, 20, 30), rec_label(2, 20, 30, 19)
+    found = []
+    for size in (16, (16, 16), np.array([16, 16])):
+        np.random.seed(3)
+        crop = mmseg.RandomCrop(size)(image, label)
+        found.append([*crop, *(part.numpy() for part in mmseg.normalize_and_pad(*crop, size))])
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            assert np.array_equal(one, other)
+    np.random.seed(3)
+    assert np.array_equal(mmseg.RandomCrop(16)(image, label.astype(np.int64))[1], found[0][1])
+
+
 def test_packed_or_not_is_the_same_to_the_last_step():
     image, label = rec_image(1, 20, 30), rec_label(2, 20, 30, 19)
     step = mmseg.NormalizeAndPad((24, 40))
@@ -101,6 +115,11 @@ def test_packed_or_not_is_the_same_to_the_last_step():
     ("make", "named"),
     [
         (lambda: mmseg.RandomResize((2048,)), "scale"),
+        (lambda: mmseg.RandomCrop(0), "crop_size"),
+        (lambda: mmseg.RandomFlip(None), "prob"),
+        (lambda: mmseg.PhotoMetricDistortion(hue_delta=0), "hue_delta 0"),
+        (lambda: mmseg.PhotoMetricDistortion(brightness_delta=-1), "brightness_delta -1"),
+        (lambda: mmseg.normalize_and_pad(rec_image(1, 4, 4), rec_label(2, 4, 4, 19), (4, 4, 3)), "size"),
         (lambda: mmseg.RandomResize(ratio_range=(2.0, 0.5)), "ratio_range"),
         (lambda: mmseg.RandomCrop((0, 5)), "crop_size"),
         (lambda: mmseg.RandomCrop(cat_max_ratio=75), "cat_max_ratio"),

@@ -35,6 +35,9 @@ def test_a_class_that_is_predicted_only_counts_as_0():
 def test_what_is_no_metric_and_no_areas_is_refused():
     with pytest.raises(OptionError, match=r"^metric 'mIOU'; did you mean 'mIoU'\?$"):
         mmseg_iou(np.ones((4, 3)), ["mIOU"])
+    with pytest.raises(OptionError, match="an intersection \\(row 0\\) is larger than its union"):
+        mmseg_iou([[3, 0], [2, 0], [2, 0], [2, 0]])
+    assert mmseg_iou(np.ones((4, 3)), "mDice").classes.keys() == {"Dice", "Acc"}
     for shape in ((3, 4), (0, 4, 3), (2, 3, 5)):
         with pytest.raises(OptionError, match=r"^areas \(.*\): expected \[images, 4, classes\]"):
             mmseg_iou(np.ones(shape))

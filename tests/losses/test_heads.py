@@ -1,5 +1,7 @@
 """Every head of a network has a weight: one that has none is refused and not left out."""
 
+from collections import namedtuple
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from catalyst_cityscapes.losses import mmseg_loss, supervised_losses
 from catalyst_cityscapes.models.resizing import Resizing
 from semseg_ref.base.errors import OptionError
 
+Named = namedtuple("Named", ("a", "b", "c"))
 HEADS = tuple(torch.zeros(1, 2, 3, 3) for _ in range(3))
 TARGET = torch.zeros(1, 3, 3, dtype=torch.int64)
 
@@ -19,7 +22,7 @@ def test_a_head_without_a_weight_is_refused(given):
     with pytest.raises(OptionError, match=f"2 auxiliary heads, and there are {given - 1} weights"):
         supervised_losses([criterion] * 3, HEADS, TARGET, [1.0] * given, Resizing())
     with pytest.raises(OptionError, match=f"mmseg_loss: 3 heads, {given} weights and 3 names"):
-        mmseg_loss(HEADS, TARGET, [1.0] * given, False, ["a", "b", "c"])
+        mmseg_loss(Named(*HEADS), TARGET, [1.0] * given, False)
     with pytest.raises(OptionError, match="3 weights and 2 names"):
         mmseg_loss(HEADS, TARGET, [1.0] * 3, False)
     with pytest.raises(OptionError, match=r"callbacks\.aux_loss\.weight: .*there are 1 weights"):

@@ -74,13 +74,13 @@ def test_mmsegmentation_s_custom_keys(capsys):
     model, keys = of_names([row[0] for row in golden["rows"]]), golden["paramwise_cfg"]["custom_keys"]
     lr, decay = golden["optimizer_cfg"]["lr"], golden["optimizer_cfg"]["weight_decay"]
     rule_table._tell.cache_clear()  # said once a process, and other tests build such groups too
-    groups = groups_by_rule(model, lr, decay, keys, merge=False)
+    groups = groups_by_rule(model, lr, decay, keys)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rows = [[names[id(g["params"][0])], i, g["lr"], g["weight_decay"]] for i, g in enumerate(groups)]
     assert rows == golden["rows"]
     assert {len(group["params"]) for group in groups} == {1}
     assert "rules.pos_block: no parameter has this in its name" in capsys.readouterr().err
-    merged = groups_by_rule(model, lr, decay, keys)
+    merged = groups_by_rule(model, lr, decay, keys, merge=True)
     assert per_parameter(model, merged, 0.0) == per_parameter(model, groups, 0.0)
     counts = {f"lr={g['lr']} wd={g['weight_decay']}": len(g["params"]) for g in merged}
     assert counts == golden["summary"]

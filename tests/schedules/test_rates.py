@@ -44,6 +44,7 @@ def test_mmsegmentation_s_rates(row):
     ("arguments", "message"),
     [
         ((0, 0.01, 10, "adam"), "kind: 'adam'; did you mean 'adamw'"),
+        ((0, 0.01, 10, "adam_0x"), "kind: 'adam_0x'; did you mean 'adamw_0x'"),
         ((11, 0.01, 10, "sgd"), "t: 11, expected 0..total, 10"),
     ],
 )
@@ -60,6 +61,16 @@ def test_the_older_mmsegmentation():
         regular = 1e-4 + (0.01 - 1e-4) * (1 - t / 20)
         expected.append(regular * (1 - (1 - t / 4) * (1 - 0.1)) if t < 4 else regular)
     assert rates(phases, 0.01, 20) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["sgd_0x", "adamw_0x", "adamw_160k_0x"])
+def test_the_older_rates_by_name(kind):
+    for t in (0, 3, 7, 19):
+        if kind.startswith("sgd"):
+            expected = 1e-4 + (0.01 - 1e-4) * (1 - t / 20) ** 0.9
+        else:
+            expected = 0.01 * (1 - t / 20) * (1 - (1 - t / 5) * (1 - 1e-6) if t < 5 else 1)
+        assert mmseg_rate(t, 0.01, 20, kind, warmup=5) == pytest.approx(expected, rel=1e-12)
 
 
 def test_poly_has_the_bits_of_the_reference():

@@ -8,6 +8,7 @@ checked against its outputs (tests/data/test_augmentation_mmseg.py).
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import cv2
@@ -30,7 +31,8 @@ COUNTED_EXACTLY = 1 << 24
 """Pixels up to which OpenCV's float32 histogram holds each whole number."""
 
 
-def _pair(owner: str, name: str, values: Sequence[float], low: float = 1) -> tuple:
+def _pair(owner: str, name: str, values: Sequence[float] | np.ndarray, low: float = 1) -> tuple:
+    values = values.tolist() if isinstance(values, np.ndarray) else values
     if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 2 or min(values) < low:
         raise InputError(f"{owner}: {name} {values!r}: expected two numbers >= {low:g}")
     return tuple(values)
@@ -47,6 +49,13 @@ class ToBGR:
     def lazily(self, sample: LazySample) -> LazySample:
         """The call for a lazy sample."""
         return _ConvertedSample(sample, _bgr)
+
+
+def _size(owner: str, name: str, size: int | Sequence[int] | np.ndarray) -> tuple[int, int]:
+    # A number stands for a square.
+    square = isinstance(size, Integral) and not isinstance(size, bool)
+    height, width = _pair(owner, name, (size, size) if square else size)
+    return int(height), int(width)
 
 
 def _bgr(image: np.ndarray) -> np.ndarray:
@@ -102,7 +111,7 @@ class RandomCrop:
     Draws row and column, both also where only one value is possible, for each window.
 
     Args:
-        crop_size: (height, width); a smaller image gives a smaller window.
+        crop_size: (height, width), or both as one number; a smaller image gives a smaller window.
         cat_max_ratio: a window is taken if it holds more than one class and the largest less than this share of its
             labelled pixels; 1 takes any.
         ignore_index: label of no class.
@@ -112,9 +121,12 @@ class RandomCrop:
     """
 
     def __init__(
-        self, crop_size: Sequence[int] = (512, 1024), cat_max_ratio: float = 0.75, ignore_index: int = IGNORE_INDEX
+        self,
+        crop_size: int | Sequence[int] = (512, 1024),
+        cat_max_ratio: float = 0.75,
+        ignore_index: int = IGNORE_INDEX,
     ) -> None:
-        self.height, self.width = _pair("RandomCrop", "crop_size", crop_size)
+        self.height, self.width = _size("RandomCrop", "crop_size", crop_size)
         if not 0 < cat_max_ratio <= 1:
             raise InputError(f"RandomCrop: cat_max_ratio {cat_max_ratio!r}: expected a share above 0 and up to 1")
         self.cat_max_ratio = cat_max_ratio
@@ -141,7 +153,7 @@ class RandomCrop:
         return Window(Span(top, min(top + self.height, height)), Span(left, min(left + self.width, width)))
 
     def _is_mixed(self, label: np.ndarray) -> bool:
-        if label.size < COUNTED_EXACTLY:
+        if label.dtype == np.uint8 and label.size < COUNTED_EXACTLY:
             counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
         else:
             counts = np.bincount(label.ravel(), minlength=256)
@@ -160,7 +172,7 @@ class RandomFlip:
     """
 
     def __init__(self, prob: float = 0.5) -> None:
-        if not 0 <= prob <= 1:
+        if not isinstance(prob, Real) or not 0 <= prob <= 1:
             raise InputError(f"RandomFlip: prob {prob!r}: expected a probability from 0 to 1")
         self.prob = prob
 
@@ -179,10 +191,10 @@ class PhotoMetricDistortion:
     Args:
         brightness_delta: largest number of grey levels that are added or taken away.
         contrast_range, saturation_range: (low, high), factors.
-        hue_delta: bound of the turn in steps of two degrees, from -hue_delta to hue_delta - 1.
+        hue_delta: bound of the turn in steps of two degrees, from -hue_delta to hue_delta - 1, so at least 1.
 
     Raises:
-        InputError: a range that is none.
+        InputError: a range or bound that is none.
     """
 
     def __init__(
@@ -192,6 +204,15 @@ class PhotoMetricDistortion:
         saturation_range: Sequence[float] = (0.5, 1.5),
         hue_delta: int = 18,
     ) -> None:
+        if not isinstance(brightness_delta, Real) or not 0 <= brightness_delta < np.inf:
+            raise InputError(
+                f"PhotoMetricDistortion: brightness_delta {brightness_delta!r}: expected a number of at least 0"
+            )
+        if not isinstance(hue_delta, Integral) or hue_delta < 1:
+            raise InputError(
+                f"PhotoMetricDistortion: hue_delta {hue_delta!r}: expected a whole number of at least 1; 1 turns by "
+                "two degrees or not at all"
+            )
         self.brightness_delta = brightness_delta
         self.contrast_range = _pair("PhotoMetricDistortion", "contrast_range", contrast_range, 0)
         self.saturation_range = _pair("PhotoMetricDistortion", "saturation_range", saturation_range, 0)
@@ -241,7 +262,7 @@ class Pack:
 def normalize_and_pad(
     image: Any,
     label: Any,
-    size: Sequence[int],
+    size: int | Sequence[int],
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     ignore_index: int = IGNORE_INDEX,
@@ -251,7 +272,7 @@ def normalize_and_pad(
     Args:
         image: BGR in grey levels, uint8, array [H, W, 3] or tensor [3, H, W]; another step's floats are taken too.
         label: array [H, W] or tensor [1, H, W].
-        size: (height, width) to pad to; a larger image stays as it is.
+        size: (height, width) to pad to, or both as one number; a larger image stays as it is.
         mean, std: one value a channel in grey levels, RGB.
         ignore_index: label of the padding; the image's is 0, the mean.
 
@@ -260,7 +281,7 @@ def normalize_and_pad(
     """
     if isinstance(image, np.ndarray):
         image, label = Pack()(image, label)
-    label = label[0]
+    size, label = _size("normalize_and_pad", "size", size), label[0]
     h, w = label.shape
     means, stds = (torch.tensor(list(values), dtype=torch.float32)[:, None] for values in (mean, std))
     padded = torch.zeros(3, max(size[0], h), max(size[1], w))
@@ -283,12 +304,12 @@ class NormalizeAndPad:
 
     def __init__(
         self,
-        size: Sequence[int],
+        size: int | Sequence[int],
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
         ignore_index: int = IGNORE_INDEX,
     ) -> None:
-        self.size = _pair("NormalizeAndPad", "size", size)
+        self.size = _size("NormalizeAndPad", "size", size)
         if len(mean) != 3 or len(std) != 3 or 0 in std:
             raise InputError(f"NormalizeAndPad: mean {mean!r}, std {std!r}: expected three values each, std not 0")
         self.mean, self.std, self.ignore_index = mean, std, ignore_index

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def build(
     family, _, variant = name.partition("_") if isinstance(name, str) else ("", "", "")
     if family not in FAMILIES or variant not in FAMILIES[family].variants:
         raise OptionError(f"name: no such network: {name!r}{did_you_mean(str(name), NAMES)}")
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
+    if not isinstance(classes, Integral) or isinstance(classes, bool) or classes < 2:
         raise OptionError(f"classes: {classes!r}: expected an int of at least 2")
     given = {
         "align_corners": align_corners,

@@ -1,7 +1,7 @@
 """A backbone and its heads as one network, with mmsegmentation's names: `backbone`, `decode_head`, `auxiliary_head`."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -26,8 +26,6 @@ class EncoderDecoder(Segmenter, nn.Module):
     resized_for_loss: Resized = "logits"
     size_rule = SizeRule(1)
     """All of these networks take any side; what a protocol pads to is its own business."""
-    loss_names: ClassVar[tuple[str, ...]] = ("decode.loss_ce", "aux.loss_ce")
-    """mmsegmentation's names of the losses, in the order of the outputs."""
 
     def __init__(self, backbone: nn.Module, decode_head: Head, auxiliary_head: Head | None = None) -> None:
         super().__init__()
@@ -59,6 +57,13 @@ class EncoderDecoder(Segmenter, nn.Module):
         return (main, self.auxiliary_head(features)) if hasattr(self, "auxiliary_head") else (main,)
 
 
+class CascadeOutputs(NamedTuple):
+    """Logits float [N, K, h, w] of both heads in training, under mmsegmentation's names of them."""
+
+    decode_1: Tensor
+    decode_0: Tensor
+
+
 class CascadeEncoderDecoder(EncoderDecoder):
     """A second head that is also given the first one's logits (OCRNet). `decode_head.0` and `.1`.
 
@@ -71,8 +76,6 @@ class CascadeEncoderDecoder(EncoderDecoder):
         second: the four features and the first one's logits -> logits.
     """
 
-    loss_names = ("decode_1.loss_ce", "decode_0.loss_ce")
-
     def __init__(self, backbone: nn.Module, first: Head, second: Head) -> None:
         super().__init__(backbone, second)
         self.decode_head = nn.ModuleList([first, second])
@@ -83,4 +86,4 @@ class CascadeEncoderDecoder(EncoderDecoder):
     def _all(self, features: Sequence[Tensor]) -> Outputs:
         own = self.decode_head[0](features)
         given = self.decode_head[0](features) if self.training else own
-        return self.decode_head[1](features, given), own
+        return CascadeOutputs(self.decode_head[1](features, given), own)

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -144,6 +145,15 @@ def test_losses_carry_their_weight_and_names():
     assert losses["aux.loss_ce"] == 0.4 * unweighted["aux.loss_ce"]
     ignored = mmseg_loss(outputs, torch.full((2, 8, 8), 255), (1.0, 0.4), False)
     assert sum(ignored.values()) == 0
+
+
+def test_ocrnet_s_outputs_carry_the_names_of_its_losses():
+    network = build("ocrnet_w18s", classes=np.int64(3))
+    x, target = torch.randn(2, 3, 32, 32), torch.randint(0, 3, (2, 32, 32))
+    for outputs in (network.train()(x), network.eval().all_logits(x)):
+        assert list(mmseg_loss(outputs, target, (1.0, 0.4), False)) == ["decode_1.loss_ce", "decode_0.loss_ce"]
+    (main,) = network(x)
+    assert list(mmseg_loss(main, target, (1.0,), False)) == ["decode.loss_ce"]
 
 
 def authors_mit(own):

@@ -106,7 +106,7 @@ def losses_of_batch(network: nn.Module, meta: Golden) -> dict[str, Tensor]:
     if meta["ham_torch_seed"] is not None:
         torch.manual_seed(meta["ham_torch_seed"])
     outputs = network(x.to(next(network.parameters()).dtype))
-    return mmseg_loss(outputs, target, (1.0, 0.4), network.align_corners, network.loss_names)
+    return mmseg_loss(outputs, target, (1.0, 0.4), network.align_corners)
 
 
 def check_init(name: str, golden: Golden) -> None:
