@@ -99,6 +99,8 @@ NAMED: dict[str, NamedProtocol] = {
 def named(name: str, **values: Any) -> Protocol:
     """The protocol called `name`, with `values` instead of its defaults.
 
+    A value that the name does not leave open takes the name away, as in a recipe.
+
     Raises:
         OptionError: unknown name, field or value.
     """
@@ -112,4 +114,10 @@ def named(name: str, **values: Any) -> Protocol:
     made = [key for key in ("crop", "base_size") if name == "whole" and key in values]
     if made:
         raise OptionError(f"protocol 'whole': {made[0]} {values[made[0]]}: follows from height and width; give these")
-    return NAMED[name].build(**values)
+    protocol = NAMED[name].build(**values)
+    fixed = values.keys() - NAMED[name].free - ALWAYS_FREE - {"height", "width"}
+    if "name" in values or not fixed:
+        return protocol
+    plain = NAMED[name].build(**{key: value for key, value in values.items() if key not in fixed})
+    is_meant = all(getattr(protocol, key) == getattr(plain, key) for key in fixed)
+    return protocol if is_meant else dataclasses.replace(protocol, name=None)

@@ -150,6 +150,8 @@ def test_published_windows_and_sizes():
     assert [left for top, _, left, _ in starts if top == 0] == [0, 513, 1026, 1280]
     assert sorted({top for top, *_ in starts}) == [0, 256]
     assert size_at(slide, 1024, 2048, 1.0) == (1025, 2049)
+    assert named("mmseg-slide", flip=False, stride=(400, 400)).name == slide.name == "mmseg-slide"
+    assert named("mmseg-slide", flip=True).name is named("mmseg-whole", softmax="window").name is None
     segformer = named("mmseg-slide", crop=(1024, 1024), stride=(768, 768), base_size=(2048, 1024))
     assert [left for _, _, left, _ in windows(segformer, 1024, 2048)] == [0, 768, 1024]
     assert size_at(named("mmseg-whole"), 720, 1280, 1.0) == (1024, 1820)
