@@ -176,7 +176,9 @@ def predict(model: nn.Module, image: np.ndarray, protocol: Protocol) -> np.ndarr
         raise ValueError(f"image {image.shape}: expected [H, W, 3]")
     if protocol.beyond_reference:
         asked = ", ".join(f"{key} {value}" for key, value in protocol.beyond_reference.items())
-        raise OptionError(f"protocol: {asked}: the reference's tester does not do that; use the tester exact or fast")
+        refused = "the reference's tester does not do that"
+        said = f" {protocol.name}: {refused} ({asked})" if protocol.name else f": {asked}: {refused}"
+        raise OptionError(f"protocol{said}; use the tester exact or fast")
     image = np.ascontiguousarray(image, dtype=np.float32)
     h, w = image.shape[:2]
     total: np.ndarray | None = None

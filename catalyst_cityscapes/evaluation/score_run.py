@@ -21,6 +21,7 @@ from catalyst_cityscapes.evaluation.predictions import label_ids_of
 from catalyst_cityscapes.inference.folder import Labels, test_images
 from catalyst_cityscapes.models.contract import check_network
 from catalyst_cityscapes.models.from_recipe import recipe_network
+from catalyst_cityscapes.models.known import origin
 from catalyst_cityscapes.models.outputs import align_corners_of
 from catalyst_cityscapes.recipe.normalisation import check_trained_normalisation
 from catalyst_cityscapes.recipe.protocols import protocol_of
@@ -73,7 +74,9 @@ def build_for_test(recipe: Recipe, checkpoint: Path, device: str) -> tuple[nn.Mo
     content = load_weights(network, checkpoint, warn)
     check_trained_normalisation(recipe, content.get("recipe"), checkpoint)
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return network.to("cuda" if use_gpu else "cpu"), trained_for(content)
+    written_by = origin(content)
+    trained = trained_for(content if written_by is None else written_by.trained)
+    return network.to("cuda" if use_gpu else "cpu"), trained
 
 
 def _output_folder(checkpoint: Path, trained: Trained, split: str, protocol: Protocol) -> Path:

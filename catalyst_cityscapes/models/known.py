@@ -39,12 +39,14 @@ class Origin:
         classes: what it says of them.
         meta: its plain values, by the framework's names.
         notes: lines for whoever reads the file.
+        trained: how long the weights were, `epoch` and `iteration`, each where the file says so.
     """
 
     what: str
     classes: ClassTable
     meta: dict[str, Any]
     notes: tuple[str, ...] = ()
+    trained: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

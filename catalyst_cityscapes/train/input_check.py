@@ -29,18 +29,21 @@ from semseg_ref.base.image_format import read_format
 from semseg_ref.base.random_state import random_state, set_random_state
 from semseg_ref.dataset import make_dataset
 
-DRAWS, SMALL_DRAWS = 8, 16
+DRAWS, SMALL_DRAWS, PADDED_DRAWS = 8, 16, 16
+MUCH_PADDING = 0.1
+"""Share of padding that no augmentation has in every one of `PADDED_DRAWS` unless a step cuts to too small a size."""
 COLOURS = ((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255))
 RETURNS = "expected (image float tensor [3, h, w], label int64 tensor [h, w])"
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One draw: what was done to values (None where nothing shows), and to the channels' order."""
+    """One draw: what was done to values (None where nothing shows), to the channels' order, and the padding's share."""
 
     normalisation: Normalisation | None
     order: tuple[int, ...]
     size: tuple[int, int]
+    padded: float
 
 
 def check_training_input(recipe: Recipe) -> list[str]:
@@ -61,6 +64,7 @@ def check_training_input(recipe: Recipe) -> list[str]:
         drawn = _draw(recipe, 1 if known else DRAWS, COLOURS[:1] if known else COLOURS)
         if not known:
             _draw_smallest(recipe)
+        padded = _least_padding(recipe)
     finally:
         set_random_state(state)
     sizes = sorted({draw.size for draw in drawn})
@@ -70,6 +74,11 @@ def check_training_input(recipe: Recipe) -> list[str]:
         notes.append(
             f"augmentation: gives {sizes[0][0]} x {sizes[0][1]}, and data.crop is {list(recipe.data.crop)}: training "
             "and validation look at crops of different sizes"
+        )
+    if padded > MUCH_PADDING:
+        notes.append(
+            f"augmentation: at least {padded:.0%} of what it gives is padding in each of {PADDED_DRAWS} draws, and "
+            f"data.crop is {list(recipe.data.crop)}: does a step cut to a smaller size, or are images smaller?"
         )
     return notes if known else [*notes, *_compare(drawn, tested_with(recipe))]
 
@@ -100,17 +109,37 @@ def _draw_smallest(recipe: Recipe) -> None:
     augmentation = build_augmentation(recipe)
     for size in {min(sizes), min(sizes, key=lambda size: size[1])}:
         for number in range(SMALL_DRAWS):
-            try:
-                _once(augmentation, size, data.ignore_index, number, COLOURS[:1])
-            except InputError:
-                raise
-            except Exception as error:  # as in `_draw`
-                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                raise InputError(f"augmentation: fails on an image of {size[0]} x {size[1]}: {said}") from error
+            _once_of_any(augmentation, size, data.ignore_index, number)
+
+
+def _least_padding(recipe: Recipe) -> float:
+    """The smallest share of ignored pixels in some draws of an image of the training's size; 0..1.
+
+    It stops at the first draw with little of it, which is mostly the first.
+    """
+    data = recipe.data
+    augmentation = build_augmentation(recipe)
+    size = read_format(make_dataset("train", data.root, data.train_list)[0][0]).size
+    least = 1.0
+    for number in range(PADDED_DRAWS):
+        least = min(least, _once_of_any(augmentation, size, data.ignore_index, number).padded)
+        if least <= MUCH_PADDING:
+            break
+    return least
+
+
+def _once_of_any(augmentation: Any, size: tuple[int, int], ignore_index: int, number: int) -> Drawn:
+    try:
+        return _once(augmentation, size, ignore_index, number, COLOURS[:1])
+    except InputError:
+        raise
+    except Exception as error:  # as in `_draw`
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"augmentation: fails on an image of {size[0]} x {size[1]}: {said}") from error
 
 
 def _once(augmentation: Any, size: tuple[int, int], ignore_index: int, number: int, colours: tuple) -> Drawn:
-    outputs = []
+    outputs, padded = [], 0.0
     for colour in colours:
         random.seed(number)
         np.random.seed(number)
@@ -118,24 +147,26 @@ def _once(augmentation: Any, size: tuple[int, int], ignore_index: int, number: i
         image = np.broadcast_to(np.array(colour, np.float32), (*size, 3)).copy()
         if getattr(augmentation, "takes_uint8", False):
             image = image.astype(np.uint8)
-        outputs.append(_checked(augmentation(image, np.ones(size, np.uint8)), ignore_index))
+        output, label = _checked(augmentation(image, np.ones(size, np.uint8)), ignore_index)
+        outputs.append(output)
+        padded = (label == ignore_index).double().mean().item()
     shape = tuple(outputs[0].shape[1:])
     if len(outputs) == 1:
-        return Drawn(None, (0, 1, 2), shape)
+        return Drawn(None, (0, 1, 2), shape, padded)
     black, white, *pure = (output.double().numpy() for output in outputs)
     response = white - black
     visible = np.abs(response).max(axis=0) > 1e-6
     if not visible.any():
-        return Drawn(None, (0, 1, 2), shape)
+        return Drawn(None, (0, 1, 2), shape, padded)
     slope = np.median(response[:, visible], axis=1)
     offset = np.median(black[:, visible], axis=1)
     matrix = np.array([np.median((single - black)[:, visible], axis=1) for single in pure])
     with np.errstate(divide="ignore", invalid="ignore"):
         normalisation = tuple(map(float, -offset * 255 / slope)), tuple(map(float, 255 / slope))
-    return Drawn(normalisation, tuple(int(i) for i in np.abs(matrix).argmax(axis=0)), shape)
+    return Drawn(normalisation, tuple(int(i) for i in np.abs(matrix).argmax(axis=0)), shape, padded)
 
 
-def _checked(result: Any, ignore_index: int) -> torch.Tensor:
+def _checked(result: Any, ignore_index: int) -> tuple[torch.Tensor, torch.Tensor]:
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         kind = (
             f"{type(result).__name__} of {len(result)}" if isinstance(result, (tuple, list)) else type(result).__name__
@@ -154,7 +185,7 @@ def _checked(result: Any, ignore_index: int) -> torch.Tensor:
             f"augmentation: writes the label {strange[0]} where it was 1 everywhere: padding and turned-in "
             f"corners must become {ignore_index}, data.ignore_index (albumentations: fill_mask; torchvision: fill)"
         )
-    return image
+    return image, label
 
 
 def _compare(drawn: list[Drawn], tested: Normalisation) -> list[str]:

@@ -136,6 +136,7 @@ def read_training_state(runner: TrainingRun, path: Path, allowed: tuple[str, ...
     recipe = runner.recipe.plain()
     notes = check_changes(_complete(content.get("recipe")), recipe, path, allowed)
     notes += _check_processes(content, runner.engine.num_processes, path)
+    notes += _unsaved_generators(runner, content)
     before, now = content.get("versions", {}), _versions(runner)
     notes += [f"{name} was {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     return content, [f"{path}: {note}" for note in notes]
@@ -147,6 +148,18 @@ def _complete(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if recipe is None else Recipe.model_validate(recipe).plain()
     except ValidationError:
         return recipe
+
+
+def _unsaved_generators(runner: TrainingRun, content: dict[str, Any]) -> list[str]:
+    sampling = runner.recipe.sampling
+    # Processes that start with an epoch draw their seed then, as they would have in an uninterrupted run.
+    amid = bool(content.get("batches")) or "iteration" in content or sampling.persistent_workers
+    if not (sampling.workers and amid and leaves_draws(runner)):
+        return []
+    return [
+        "the generators of loader processes are not saved, so that augmentation draws otherwise from here on than in "
+        "an uninterrupted run (sampling.seed_stream: named with a seed, or sampling.workers: 0, repeats its bits)"
+    ]
 
 
 def _check_processes(content: dict[str, Any], world_size: int, path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,11 @@ import torch
 from torch import nn
 
 from catalyst_cityscapes.callbacks import Checkpoint
+from catalyst_cityscapes.export.weights import read_weight_file
 from catalyst_cityscapes.models.reference import PSPNetLogits
 from catalyst_cityscapes.recipe.length import Length
 from catalyst_cityscapes.train.preemption import Consensus, StopSignals
+from semseg_ref.base.checkpoints.plain_parts import read_plain_parts
 from semseg_ref.base.checkpoints.state_dict import load_weights, read_checkpoint, save_checkpoint
 from semseg_ref.base.errors import CheckpointError, OptionError
 from semseg_ref.model import PSPNet
@@ -222,6 +225,31 @@ def test_damaged_files_are_named_in_one_line(tmp_path, monkeypatch, recwarn):
         assert "()" not in message, kind
     assert_same(dict(model.state_dict()), before)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("save", [lambda path, state: torch.save(state, path), save_checkpoint], ids=["torch", "ours"])
+@pytest.mark.parametrize("byte", [0, 17])
+def test_a_flipped_byte_of_a_weight_is_seen(tmp_path, save, byte):
+    path, weight = tmp_path / "x.pth", torch.arange(100.0)
+    save(path, {"state_dict": {"a": weight}})
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes()) + byte] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)  # torch reads it without a word
+    for read in (read_checkpoint, read_plain_parts, read_weight_file):
+        with pytest.raises(CheckpointError, match=r"x\.pth: damaged \(the record .*data/0 differs from its checksum"):
+            read(path)
+
+
+def test_an_archive_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"state_dict": {"a": torch.ones(3), "empty": torch.ones(0)}}, tmp_path / "x.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive:
+        assert archive.testzip() is not None
+    assert torch.equal(read_checkpoint(tmp_path / "x.pth")["state_dict"]["a"], torch.ones(3))
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from catalyst_cityscapes.evaluation.score_run import build_for_test
 from catalyst_cityscapes.export.weights import convert, read_weight_file
 from catalyst_cityscapes.export.weights.class_names import differing_classes
 from catalyst_cityscapes.lab.measure.weights import measure_initial_weights
 from catalyst_cityscapes.models.from_recipe import recipe_network
-from catalyst_cityscapes.models.known import ClassTable, recognise
-from catalyst_cityscapes.recipe.loading import load_layers, resolve_recipe
+from catalyst_cityscapes.models.known import ClassTable, origin, recognise
+from catalyst_cityscapes.recipe.loading import load_layers, load_recipe, resolve_recipe
+from catalyst_cityscapes.runs.checkpoints import trained_for
 from semseg_ref.base.checkpoints.state_dict import read_checkpoint
 from semseg_ref.base.errors import CheckpointError
 from semseg_ref.catalog import load_colors, load_names
@@ -115,7 +117,29 @@ def test_safetensors_keeps_the_classes(tmp_path, b0):
     again = read_weight_file(tmp_path / "x.safetensors")
     assert again.classes == ClassTable(tuple(CITYSCAPES), tuple(map(tuple, COLOURS)))
     convert(tmp_path / "x.safetensors", tmp_path / "again.pth")
-    assert same(read_checkpoint(tmp_path / "again.pth")["state_dict"], b0)
+    written = read_checkpoint(tmp_path / "again.pth")
+    assert same(written["state_dict"], b0)
+    assert written["meta"]["iter"] == 80000
+
+
+@pytest.mark.parametrize("make", [old, new])
+def test_how_long_the_weights_were_trained_goes_there_and_back(tmp_path, b0, make):
+    iterations = make(b0)["meta"]["iter"]
+    torch.save(make(b0), tmp_path / "x.pth")
+    done = convert(tmp_path / "x.pth", tmp_path / "x.safetensors")
+    assert not {"epoch", "iteration"} & set(done.left_out)
+    content = read_checkpoint(tmp_path / "x.safetensors")
+    assert trained_for(content) == {"epoch": make(b0)["meta"].get("epoch"), "iteration": iterations}
+    assert origin({"meta": {"mmengine_version": "0", "iter": "7"}}).trained == {}
+
+
+def test_a_frameworks_file_is_tested_as_of_its_iteration(tmp_path):
+    recipe = load_recipe(["mmseg/toy/segformer_b0"])
+    state = recipe_network(recipe).state_dict()
+    torch.save(old(state, iter=20), tmp_path / "x.pth")
+    assert build_for_test(recipe, tmp_path / "x.pth", "cpu")[1] == {"epoch": None, "iteration": 20}
+    convert(tmp_path / "x.pth", tmp_path / "x.safetensors")
+    assert build_for_test(recipe, tmp_path / "x.safetensors", "cpu")[1] == {"epoch": None, "iteration": 20}
 
 
 @pytest.mark.parametrize(("make", "what"), [(old, "0.x"), (new, "1.x")])
@@ -177,7 +201,9 @@ def test_what_does_not_fit_is_an_error_that_names_it(tmp_path, b0, change, messa
     torch.save(new(change(b0)), path)
     assert f"NO, 19{'1' if 'missing' in message or 'wrong' in message else '2'} of 192" in run("inspect", path)[1]
     assert message in refusal("convert", path, tmp_path / "y.pth")
-    assert message in refusal("verify", path, *RECIPE)
+    said = refusal("verify", path, *RECIPE)
+    assert message in said
+    assert "unknown network" not in said
     assert not (tmp_path / "y.pth").exists()
 
 

@@ -290,3 +290,5 @@ def test_the_references_tester_refuses_by_name():
         OptionError, match=r"^protocol: pad_to none, softmax never, crop image, base_size image: the ref"
     ):
         tester.predict(Strided(True), rec_image(0, 9, 9), LOGITS)
+    with pytest.raises(OptionError, match=r"^protocol mmseg-tta: the reference's tester does not do that \(.*softmax"):
+        tester.predict(Strided(True), rec_image(0, 9, 9), named("mmseg-tta"))

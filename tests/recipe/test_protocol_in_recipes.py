@@ -353,7 +353,8 @@ def test_mmsegmentations_protocol_from_the_command_line(run_folder, capsys):
     assert Protocol.from_dict({k: v for k, v in score["protocol"].items() if k != "hash"}) == named("mmseg-tta")
     assert "mmseg-tta" in capsys.readouterr().out
     assert catalyst_dl(*arguments, "--protocol", "mmseg-whole", "--tester", "reference") == 2
-    assert "the reference's tester does not do that" in capsys.readouterr().err
+    refused = "protocol mmseg-whole: the reference's tester does not do that (rounding half_up, resize opencv_uint8"
+    assert refused in capsys.readouterr().err
     with pytest.raises(InputError, match="cannot express protocol"):
         recipe_to_official(load_recipe(["toy/pspnet50"], [settings]))
 

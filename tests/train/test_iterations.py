@@ -143,7 +143,7 @@ def test_generators_go_on_where_they_were(toy_city, workdir, monkeypatch, call):
     assert_same_weights("whole", "run")
 
 
-def test_an_unseeded_run_goes_on_where_it_was(toy_city, workdir, monkeypatch):
+def test_an_unseeded_run_goes_on_where_it_was(toy_city, workdir, monkeypatch, capsys):
     """From a file at a round's end, within an epoch."""
     settings = ("experiment.seed=null", "sampling.seed_stream=reference", "callbacks.checkpoint.save_every=4")
     monkeypatch.setattr(os, "urandom", lambda count: b"\x07" * count)
@@ -156,6 +156,10 @@ def test_an_unseeded_run_goes_on_where_it_was(toy_city, workdir, monkeypatch):
     monkeypatch.setattr(os, "urandom", lambda count: b"\x08" * count)
     assert iterate(toy_city, "run", *settings, resume=True) == 0
     assert_same_weights("whole", "run")
+    told = "the generators of loader processes are not saved"
+    assert told not in capsys.readouterr().err
+    assert iterate(toy_city, "run", *settings, "sampling.workers=1", resume=True) == 0
+    assert capsys.readouterr().err.count(told) == 1
 
 
 @pytest.mark.parametrize("ways", [

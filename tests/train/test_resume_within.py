@@ -160,7 +160,7 @@ def test_a_damaged_file_within_an_epoch_falls_back_to_the_epoch(toy_city, workdi
 
 
 @pytest.mark.parametrize("draws", ["experiment.seed=null", "sampling.seed_stream=reference"])
-def test_generators_go_on_where_they_were(toy_city, workdir, monkeypatch, draws):
+def test_generators_go_on_where_they_were(toy_city, workdir, monkeypatch, capsys, draws):
     """Without loader processes, everything is drawn in the training process."""
     settings = (draws, "sampling.seed_stream=reference", "sampling.workers=0")
     monkeypatch.setattr(os, "urandom", lambda count: b"\x07" * count)
@@ -175,6 +175,11 @@ def test_generators_go_on_where_they_were(toy_city, workdir, monkeypatch, draws)
     for log in LOGS:
         assert Path("whole", log).read_bytes() == Path("run", log).read_bytes()
     assert_same_checkpoints(Path("whole/model/last.pth"), Path("run/model/last.pth"))
+    told = "the generators of loader processes are not saved"
+    assert told not in capsys.readouterr().err
+    in_processes = (*settings[:2], "sampling.workers=1", "sampling.persistent_workers=true")
+    assert train(toy_city, "--resume", "auto", settings=in_processes) == 0
+    assert capsys.readouterr().err.count(told) == 1
 
 
 # ---------------------------------------------------------------- what is refused and what is told

@@ -1,6 +1,7 @@
 """Training and test give the network the same values, whatever library normalises; where they do not, it is told."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -208,6 +209,30 @@ def test_another_crop_than_the_recipes_is_told(toy_city):
     (note,) = notes(toy_city, f"{STEPS}.crop.size=[41,41]")
     assert note.startswith("augmentation: gives 41 x 41, and data.crop is [33, 33]")
     assert "several sizes" in refused(toy_city, f"{STEPS}.crop=null", f"{STEPS}.extra=null", with_foreign())
+
+
+PADDED = re.compile(r"augmentation: at least (\d+)% of what it gives is padding in each of 16 draws, and data\.crop is")
+
+
+@pytest.mark.parametrize(
+    ("side", "share"), [(17, 73), (22, 56), (32, None), (33, None)]
+)  # 1 - (side / 33)^2; an edge of one pixel is no matter
+def test_a_smaller_crop_that_is_padded_again_is_told(toy_city, side, share):
+    mmseg = load_recipe(
+        ["toy/pspnet50", "swap/augmentation/mmseg"],
+        [f"data.root={toy_city}", "data.crop=[33,33]", f"{STEPS}.crop.crop_size=[{side},{side}]",
+         f"{STEPS}.scale.scale=[128,64]"],
+    )  # fmt: skip
+    own = toy_recipe(
+        toy_city,
+        "augmentation.order=[scale,rotate,blur,flip,crop,again,to_tensor,normalize]",
+        f"{STEPS}.crop.size=[{side},{side}]",
+        f"{STEPS}.again={{_target_: semseg_ref.transform.Crop, size: [33, 33], crop_type: center, "
+        "padding: [123.675, 116.28, 103.53], ignore_label: 255}",
+    )
+    for recipe in (mmseg, own):
+        found = [int(match[1]) for note in check_training_input(recipe) if (match := PADDED.match(note))]
+        assert found == ([] if share is None else [share])
 
 
 def with_foreign() -> str:

@@ -173,9 +173,8 @@ def _content(file: WeightFile, weights: dict[str, Tensor], form: str) -> tuple[d
         }
         if file.classes.names is not None:
             metadata["classes"] = to_json(file.classes)
-        if file.epoch is None:
-            return metadata, set()
-        return {**metadata, "epoch": str(file.epoch)}, {"epoch"}
+        counted = _trained(file)
+        return {**metadata, **{name: str(count) for name, count in counted.items()}}, set(counted)
     if form != "official":
         return weights, set()
     if file.known is not None:
@@ -201,9 +200,16 @@ def _foreign_content(file: WeightFile, known: KnownNetwork, weights: dict[str, T
             "classes; --config RECIPE gives those of the recipe's data set"
         )
     meta = dict(file.origin.meta) if file.origin is not None else {}
-    counted = {"epoch": file.epoch, "iter": file.others.get("iteration")}
-    meta.update({name: count for name, count in counted.items() if isinstance(count, int)})
+    names_there = {"epoch": "epoch", "iteration": "iter"}
+    meta.update({names_there[name]: count for name, count in _trained(file).items()})
     return known.content(weights, file.classes, meta)
+
+
+def _trained(file: WeightFile) -> dict[str, int]:
+    """How long the weights were trained, `epoch` and `iteration`, each where the file says so."""
+    said = {"epoch": file.epoch, "iteration": file.others.get("iteration")}
+    by_others = file.origin.trained if file.origin is not None else {}
+    return {**by_others, **{name: count for name, count in said.items() if isinstance(count, int)}}
 
 
 def _dropped_children(file: WeightFile, form: str) -> list[str]:

@@ -183,6 +183,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
     form = file_format(path)
     if form == SAFETENSORS:
         others = {key: value for key, value in content["metadata"].items() if key not in ("epoch", "format")}
+        others |= {"iteration": content["iteration"]} if "iteration" in content else {}
     wrapper = BARE if form == SAFETENSORS or not wrapped else _wrapper(content, has_prefix)
     return WeightFile(
         path=path,

@@ -25,6 +25,8 @@ MARKS = {
 }
 """Start of names that tell a family, looked for in this order: OCRNet has HRNet's backbone."""
 CLASSIFIERS = ("decode_head.1.conv_seg", "decode_head.conv_seg", "auxiliary_head.conv_seg", "decode_head.0.conv_seg")
+COUNTED = {"epoch": "epoch", "iteration": "iter"}
+"""How long the weights were trained: this project's name of it, and that in `meta`."""
 HEAD_WIDTH = "decode_head.squeeze.conv.weight"
 
 
@@ -81,12 +83,12 @@ def origin(content: Any) -> Origin | None:
     if names and palette and len(names) != len(palette):
         notes.append(f"{len(names)} class names and {len(palette)} colours: the colours are not taken")
         palette = None
-    iterations = meta.get("iter")
-    if isinstance(iterations, int):
-        notes.append(f"after {iterations} iterations")
+    trained = {ours: meta[name] for ours, name in COUNTED.items() if type(meta.get(name)) is int}
+    if "iteration" in trained:
+        notes.append(f"after {trained['iteration']} iterations")
     if isinstance(content.get("ema_state_dict"), Mapping):
         notes.append("state_dict holds the averaged weights, ema_state_dict those before averaging, which are not read")
-    return Origin(f"{FRAMEWORK} {release} checkpoint", ClassTable(names, palette), dict(meta), tuple(notes))
+    return Origin(f"{FRAMEWORK} {release} checkpoint", ClassTable(names, palette), dict(meta), tuple(notes), trained)
 
 
 def _names(value: Any) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ BLOCK_COUNTS: dict[int, tuple[int, int, int, int]] = {50: (3, 4, 6, 3), 101: (3,
 """Bottleneck blocks in `layer1` .. `layer4` by depth."""
 
 PSP, PSA, NO_CONTEXT = "PSPNet", "PSANet", "network without context module"
+SHOWN_CHILDREN = 6
 RESNET, UNKNOWN = "ResNet", "unknown network"
 DEEP_STEM, TORCHVISION_STEM = "deep", "torchvision"
 STEM_NAMES = {DEEP_STEM: "deep stem (three 3x3)", TORCHVISION_STEM: "torchvision stem (one 7x7)", None: "unknown stem"}
@@ -62,7 +63,8 @@ class Identity:
 
     def __str__(self) -> str:
         if self.family == UNKNOWN:
-            return f"unknown network ({', '.join(f'{name}.*: {count}' for name, count in self.children[:6])})"
+            shown = (f"{name}.*: {count}" for name, count in self.children[:SHOWN_CHILDREN])
+            return f"unknown network ({', '.join(shown)})"
         parts = [f"{self.family}-{self.depth}" if self.depth else f"{self.family} of {self._describe_blocks()}"]
         if self.classes is not None:
             parts.append(f"{self.classes} classes")
@@ -113,8 +115,13 @@ def identify(weights: Mapping[str, Tensor]) -> Identity:
 
 def differences(found: Identity, expected: Identity) -> list[str]:
     """Why a file does not fit a network, in words: each what `found` has in the place of what is `expected`."""
+    if found.family == expected.family == UNKNOWN:
+        # How many tensors each part has says nothing that their names do not say better.
+        parts = [[name for name, _ in each.children[:SHOWN_CHILDREN]] for each in (found, expected)]
+        has, wants = (", ".join(names) for names in parts)
+        return [] if set(parts[0]) == set(parts[1]) else [f"parts {has} instead of {wants}"]
     if UNKNOWN in (found.family, expected.family):
-        return [] if found == expected else [f"{found} instead of {expected}"]
+        return [f"{found} instead of {expected}"]
     reasons = []
     if found.family != expected.family:
         reasons.append(f"{found.family} instead of {expected.family}")

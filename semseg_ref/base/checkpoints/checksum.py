@@ -8,11 +8,10 @@ file is put into the comment at the archive's end: one file, renamed in one go, 
 import hashlib
 import os
 import struct
-import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from semseg_ref.base.checkpoints.reading import ZIP, file_format
+from semseg_ref.base.checkpoints.reading import ZIP, damaged_record, file_format
 from semseg_ref.base.errors import CheckpointError
 
 MARK = b"sha256:"
@@ -56,8 +55,7 @@ def check_integrity(path: str | Path) -> None:
             if found.startswith(MARK):
                 changed = "" if _digest(file, size) == found[len(MARK) :] else "its bytes differ from its checksum"
             elif found[-_END_BYTES:].startswith(_END_OF_ARCHIVE):
-                with zipfile.ZipFile(file) as archive:
-                    record = archive.testzip()
+                record = damaged_record(file)
                 changed = "" if record is None else f"the record {record} differs from its checksum"
             else:
                 changed = "its end is missing or changed"
