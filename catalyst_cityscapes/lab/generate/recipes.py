@@ -88,9 +88,17 @@ def _names(jobs: Sequence[Job]) -> list[str]:
     first: dict[str, Job] = {}
     for name, job in zip(names, jobs, strict=True):
         if name in first:
-            raise InputError(f"{job.place}: {name}: the name of another job, {first[name].place}; give one a name")
+            raise InputError(f"{job.place}: {name}: {_clash(job, first[name])}")
         first[name] = job
     return names
+
+
+def _clash(job: Job, other: Job) -> str:
+    if job == other:
+        return "the same combination is given twice; leave one out"
+    if job.place == other.place:
+        return "the name of two combinations; give each a row of a table, with a name"
+    return f"the name of another job, {other.place}; give one a name"
 
 
 def _name(job: Job) -> str:
