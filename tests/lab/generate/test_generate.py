@@ -176,6 +176,7 @@ def test_files_are_the_recipes_and_are_not_written_over(tmp_path):
         (("tables/mmseg-replication", "--crop", "33x33"), "--crop: tables/mmseg-replication says it all"),
         (("--model", TOY, "--overwrite"), "--overwrite: nothing is written without --to FOLDER"),
         (("--model", TOY, "--crop", "32x32"), "options: "),
+        (("--model", PUBLISHED, "--length", "10 epochs"), ": sampling.order: endless has no epochs; set experiment.it"),
         (("--model", TOY, "--processes", "3"), "cannot be dealt out evenly"),
     ],
 )
