@@ -178,6 +178,12 @@ def test_files_are_the_recipes_and_are_not_written_over(tmp_path):
         (("--model", TOY, "--crop", "32x32"), "options: "),
         (("--model", PUBLISHED, "--length", "10 epochs"), ": sampling.order: endless has no epochs; set experiment.it"),
         (("--model", TOY, "--processes", "3"), "cannot be dealt out evenly"),
+        (
+            ("--model", "mmseg/toy/segformer_b0", "--crop", "16x64"),
+            "options: data.crop: 16 is too small for",
+        ),
+        (("--model", "mmseg/toy/pspnet_r18", "--overlay", "swap/mmseg/segnext_head_256"), "pspnet_r18 has none"),
+        (("--model", "mmseg/toy/hrnet_w18s", "--set", "model.drop_path=0.1"), "drop_path: 0.1: hrnet_w18s has none"),
     ],
 )
 def test_bad_input_is_one_line(words, message):
