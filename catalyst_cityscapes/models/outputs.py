@@ -58,19 +58,24 @@ def _described(returned: Any) -> str:
 
 @dataclass(frozen=True)
 class SizeRule:
-    """Sides of images that a network takes: multiples of `step`, plus `rest`."""
+    """Sides of images that a network takes: multiples of `step`, plus `rest`, of `least` pixels or more."""
 
     step: int
     rest: int = 0
+    least: int = 1
 
     def at_least(self, side: int) -> int:
         """The smallest possible side of at least so many pixels."""
-        return max(-(-(side - self.rest) // self.step), 0 if self.rest else 1) * self.step + self.rest
+        wanted = max(side, self.least)
+        return max(-(-(wanted - self.rest) // self.step), 0 if self.rest else 1) * self.step + self.rest
 
     def check(self, side: int, what: str) -> None:
         """Raises OptionError, naming `what` and the nearest sides, unless a side in pixels is possible."""
-        if side >= max(self.rest, 1) and (side - self.rest) % self.step == 0:
+        first = self.at_least(1)
+        if side >= first and (side - self.rest) % self.step == 0:
             return
+        if side < first and self.least > 1:
+            raise OptionError(f"{what} is too small for the network; nearest: {first}")
         below = max((side - self.rest) // self.step, 0) * self.step + self.rest
         plus = f" plus {self.rest}" if self.rest else ""
         nearest = ", ".join(str(each) for each in (below, below + self.step) if each > 0)
@@ -80,8 +85,8 @@ class SizeRule:
 def size_rule_of(network: nn.Module) -> SizeRule | None:
     """The sides that a network says it takes; None where it says nothing.
 
-    That is an attribute `size_rule`; `size_step`, the reference's (multiples plus 1); or, of
-    segmentation_models_pytorch, `requires_divisible_input_shape` with the encoder's stride.
+    That is an attribute `size_rule` (a `SizeRule`, or its step); `size_step`, the reference's (multiples plus 1); or,
+    of segmentation_models_pytorch, `requires_divisible_input_shape` with the encoder's stride.
     """
     rule, step = getattr(network, "size_rule", None), getattr(network, "size_step", None)
     if isinstance(rule, SizeRule):

@@ -1,6 +1,7 @@
 """From files and `--set` to one merged and checked recipe; the origin of each value is kept for messages."""
 
 import copy
+import difflib
 import io
 import os
 import re
@@ -116,10 +117,19 @@ def find_config(name: str) -> Path:
     for candidate in (path, shipped_config(name)):
         if os.path.isfile(candidate):
             return candidate
-    wanted = "/".join(path.parts[-2:]).removesuffix(".yml") + ".yml"
-    raise InputError(
-        f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){did_you_mean(wanted, shipped_configs())}"
-    )
+    raise InputError(f"{name}: no such config (searched {path.absolute()} and {CONFIGS}){_nearest_config(path)}")
+
+
+def _nearest_config(path: Path) -> str:
+    # Compared without their folder: its name alone makes all of it near, and another folder's of that name nearer.
+    shipped, wanted = shipped_configs(), path.name.removesuffix(".yml")
+    beside = [Path(each).stem for each in shipped if path.parent.parts and Path(each).parent == path.parent]
+    near = difflib.get_close_matches(wanted, beside, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{path.parent}/{near[0]}.yml'?"
+    if beside and not any(Path(each).stem == wanted for each in shipped):
+        return f"; {path.parent} has {', '.join(sorted(beside))}"
+    return did_you_mean("/".join((*path.parent.parts[-1:], f"{wanted}.yml")), shipped)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -332,4 +342,9 @@ def _schema_error(detail: ErrorDetails, layers: Layers) -> InputError:
     if detail["type"] == "missing":
         return layers.error(path, "missing; it has no default")
     shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, list, type(None))) else ""
-    return layers.error(path, f"{detail['msg']}{shown}", of_value=True)
+    message = detail["msg"].removeprefix("Value error, ")
+    key = message.partition(":")[0].split(".")
+    if not path and key[0] in Recipe.model_fields:
+        # What a recipe is refused for as a whole begins with the key to mend.
+        path, message = tuple(key), message.partition(": ")[2]
+    return layers.error(path, f"{message}{shown}", of_value=True)

@@ -129,7 +129,12 @@ def test_networks_say_what_sides_they_take():
         check_sides(fpn, (64, 65), "data.crop")
     assert [SizeRule(32).at_least(side) for side in (1, 32, 33)] == [32, 32, 64]
     assert [SizeRule(8, rest=1).at_least(side) for side in (1, 9, 10)] == [1, 9, 17]
+    assert [SizeRule(1, least=29).at_least(side) for side in (1, 29, 30)] == [29, 29, 30]
+    assert [SizeRule(32, least=40).at_least(side) for side in (1, 64, 65)] == [64, 64, 96]
     own = nn.Identity()
+    own.size_rule = SizeRule(32, least=40)
+    with pytest.raises(OptionError, match=r"^data\.crop: 32 is too small for the network; nearest: 64$"):
+        check_sides(own, (64, 32), "data.crop")
     own.size_rule = 16
     with pytest.raises(OptionError, match=r"protocol\.crop: 8 is not possible: .*multiple of 16; nearest: 16$"):
         check_sides(own, (8, 16), "protocol.crop")

@@ -32,8 +32,11 @@ def test_a_layer_replaces_the_length_and_its_intervals(tmp_path):
         (("experiment.iterations=3", "experiment.epochs=2"), ("experiment", "epochs: 2 and iterations: 3", "null")),
         (("experiment.epochs=null",), ("experiment", "got neither")),
         (("experiment.iterations=0",), ("experiment.iterations", "greater than 0")),
-        (("sampling.order=endless",), ("sampling.order: endless has no epochs", "experiment.iterations")),
-        (("sampling.order=endless", "experiment.iterations=3", "experiment.seed=null"), ("needs experiment.seed",)),
+        (("sampling.order=endless",), ("--set: sampling.order: endless has no epochs; set experiment.iterations",)),
+        (
+            ("sampling.order=endless", "experiment.iterations=3", "experiment.seed=null"),
+            ("--set: sampling.order: endless needs experiment.seed",),
+        ),
         (("sampling.order=endles",), ("sampling.order", "'endless'")),
     ],
 )

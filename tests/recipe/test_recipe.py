@@ -251,7 +251,7 @@ def test_unknown_arguments_name_the_layer_that_holds_them(write):
         ),
         (["engine.precision=fp8"], "--set: engine.precision: Input should be 'fp32', 'tf32', 'bf16' or 'fp16'"),
         (["model=null"], "--set: model: Input should be a valid dictionary (got None)"),
-        (["model._target_=null"], "--set: model: Value error, expected a node with a '_target_'"),
+        (["model._target_=null"], "--set: model: expected a node with a '_target_'"),
         (["optimizer.momentun=0"], "--set: optimizer.momentun: unknown argument; did you mean 'momentum'?"),
         (["optimizer.params=1"], "--set: optimizer.params: unknown argument; the runner sets it"),
         (
@@ -379,12 +379,20 @@ def test_a_file_that_is_no_text(write):
         ("cityscapes/pspnet5", "cityscapes/pspnet50.yml"),
         ("swap/head_lrr.yml", "swap/head_lr.yml"),
         ("catalyst_cityscapes/configs/toy/pspnet5.yml", "toy/pspnet50.yml"),
+        ("swap/mmseg/bach_2", "swap/mmseg/batch_2.yml"),
+        ("toy/hrnet_w18s", "mmseg/toy/hrnet_w18s.yml"),
     ],
 )
 def test_missing_configs_name_the_nearest_shipped_one(name, near):
     found = message(name)
     assert found.startswith(f"{name}: no such config")
     assert f"did you mean '{near}'?" in found
+
+
+def test_a_config_near_none_is_answered_with_those_of_its_folder():
+    found = message("swap/mmseg/nope")
+    assert "; swap/mmseg has batch_2, crop_512, " in found
+    assert "toy" not in found.partition("; ")[2]
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "nosuch/"])

@@ -6,6 +6,7 @@ runs, so that all others draw the same random numbers, and its image is thrown a
 """
 
 import copy
+import functools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -32,26 +33,30 @@ class _Unchanged:
         return sample
 
 
-def is_colour_step(step: Callable[..., Any]) -> bool:
+def is_colour_step(step: Callable[..., Any], only_drawn: bool = False) -> bool:
     """Whether a step `(image [H, W, 3], label [H, W]) -> (image, label)` changes values and moves no pixel.
 
     The generators of python, numpy and torch are left as they were.
+
+    Args:
+        step: looked at by calling it.
+        only_drawn: those that change one image from draw to draw, which a normalisation does not.
     """
     states = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
-            return any(_commutes(step, dtype) for dtype in (np.uint8, np.float32))
+            return any(_commutes(step, dtype, only_drawn) for dtype in (np.uint8, np.float32))
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
 
 
-def _commutes(step: Callable[..., Any], dtype: type) -> bool:
+def _commutes(step: Callable[..., Any], dtype: type, only_drawn: bool) -> bool:
     noise = np.random.default_rng(0)
     grey = noise.integers(60, 200, (SIDE, SIDE, 1)).repeat(3, axis=2).astype(dtype)
     coloured = noise.integers(60, 200, (SIDE, SIDE, 3)).astype(dtype)
     order = noise.permutation(SIDE * SIDE)
-    changes, first = False, None
+    changes, first, first_grey = False, None, None if only_drawn else grey
     for trial in range(TRIALS):
         for image in (grey, coloured):
             straight = _called(step, image, trial)
@@ -61,7 +66,8 @@ def _commutes(step: Callable[..., Any], dtype: type) -> bool:
             if np.abs(straight.reshape(-1, 3)[order] - other.reshape(-1, 3)).max() > ROUNDING:
                 return False
             if image is grey:
-                changes |= _differ(straight, grey)
+                first_grey = straight if first_grey is None else first_grey
+                changes |= _differ(straight, first_grey)
             else:
                 # A fixed order of the channels is the recipe's, and later steps may count on it; a drawn one is colour.
                 first = straight if first is None else first
@@ -87,16 +93,17 @@ def _called(step: Callable[..., Any], image: np.ndarray, seed: int) -> np.ndarra
     return out.astype(np.float64) if fits and np.array_equal(np.asarray(target), label) else None
 
 
-def without_colour_steps(augmentation: Callable[..., Any]) -> Callable[..., Any]:
+def without_colour_steps(augmentation: Callable[..., Any], only_drawn: bool = False) -> Callable[..., Any]:
     """The augmentation with its colour steps' images thrown away; itself where it has, or shows, none.
 
     Looked at are the named steps of a `Pipeline`, and what a composition of torchvision or albumentations lists as
-    `transforms`, however deep.
+    `transforms`, however deep. `only_drawn` is that of `is_colour_step`: a fixed change of values stays.
     """
     steps = getattr(augmentation, "steps", None)
     if isinstance(steps, dict):
-        colour = {name: _Unchanged(step) for name, step in steps.items() if is_colour_step(step)}
-        composed = {name: without_colour_steps(step) for name, step in steps.items() if name not in colour}
+        colour = {name: _Unchanged(step) for name, step in steps.items() if is_colour_step(step, only_drawn)}
+        rest_of = functools.partial(without_colour_steps, only_drawn=only_drawn)
+        composed = {name: rest_of(step) for name, step in steps.items() if name not in colour}
         if not colour and all(step is steps[name] for name, step in composed.items()):
             return augmentation
         rest = copy.copy(augmentation)
@@ -105,19 +112,19 @@ def without_colour_steps(augmentation: Callable[..., Any]) -> Callable[..., Any]
     if not isinstance(augmentation, (AlbumentationsCall, TorchvisionCall)):
         return augmentation
     rest = copy.deepcopy(augmentation)
-    return rest if _replace(rest.transform, isinstance(rest, AlbumentationsCall)) else augmentation
+    return rest if _replace(rest.transform, isinstance(rest, AlbumentationsCall), only_drawn) else augmentation
 
 
-def _replace(composition: Any, is_albumentations: bool) -> bool:
+def _replace(composition: Any, is_albumentations: bool, only_drawn: bool) -> bool:
     listed = getattr(composition, "transforms", None)
     if not isinstance(listed, (list, tuple)):
         return False
     found = False
     listed = list(listed)
     for index, step in enumerate(listed):
-        if _replace(step, is_albumentations):
+        if _replace(step, is_albumentations, only_drawn):
             found = True
-        elif is_colour_step(adapted(copy.deepcopy(step))):
+        elif is_colour_step(adapted(copy.deepcopy(step)), only_drawn):
             found = True
             if is_albumentations:
                 # Its compositions ask their transforms for more than a call, and those look `apply` up only here.

@@ -126,7 +126,7 @@ def _input_shape(network: nn.Module, recipe: Recipe) -> tuple[int, ...]:
     compact = getattr(getattr(network, "psa", None), "compact", False)
     rule = size_rule_of(network) or SizeRule(1)
     small = max((INPUT_SIDE - rule.rest) // rule.step, 1) * rule.step + rule.rest
-    sides = recipe.data.crop if compact else [small] * 2
+    sides = recipe.data.crop if compact else [rule.at_least(small)] * 2
     return (1, 3, *sides)
 
 

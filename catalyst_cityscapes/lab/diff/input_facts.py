@@ -83,14 +83,8 @@ def _position(found: Collector, subject: Subject) -> None:
     _draws(found, "position down", drawn(subject, "top"), SHARE, "{:.2f}")
 
 
-def normalisation(subject: Subject) -> np.ndarray:
-    """Mean and std of `(value - mean) / std` in grey levels, the median over the draws; float64 [2, 3]."""
-    found = [(draw.mean, draw.std) for draw in subject.profile.draws if np.isfinite([draw.mean, draw.std]).all()]
-    return np.median(found, axis=0) if found else np.full((2, 3), np.nan)
-
-
 def _values(found: Collector, subject: Subject) -> None:
-    mean, std = normalisation(subject)
+    mean, std = subject.profile.normalisation
     shown = "mean {}, std {}".format(*(" ".join(f"{value:.4g}" for value in values) for values in (mean, std)))
     detail = {"mean": mean.tolist(), "std": std.tolist()}
     found.add("normalisation", "augmentation", np.array([mean, std]), grey_levels, shown, detail)

@@ -1,12 +1,13 @@
 """From the jobs of a table to recipes: what each changes of the recipe it starts from, and its name."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catalyst_cityscapes.lab.generate.table import Job
 from catalyst_cityscapes.recipe.changes import differing
@@ -23,6 +24,9 @@ from catalyst_cityscapes.recipe.loading import (
 )
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 KeyPath = tuple[str, ...]
 OF_THE_RUN = (("experiment", "name"), ("experiment", "logdir"))
@@ -88,9 +92,17 @@ def _names(jobs: Sequence[Job]) -> list[str]:
     first: dict[str, Job] = {}
     for name, job in zip(names, jobs, strict=True):
         if name in first:
-            raise InputError(f"{job.place}: {name}: the name of another job, {first[name].place}; give one a name")
+            raise InputError(f"{job.place}: {name}: {_clash(job, first[name])}")
         first[name] = job
     return names
+
+
+def _clash(job: Job, other: Job) -> str:
+    if job == other:
+        return "the same combination is given twice; leave one out"
+    if job.place == other.place:
+        return "the name of two combinations; give each a row of a table, with a name"
+    return f"the name of another job, {other.place}; give one a name"
 
 
 def _name(job: Job) -> str:
@@ -126,10 +138,29 @@ def _generated(job: Job, name: str) -> Generated:
         if counted and recipe.expected is not None and recipe.expected.miou is not None:
             own[("expected", "mIoU")] = None
             recipe = _resolved(sources, own, job)
+        _check_network(recipe)
     except InputError as error:
         raise InputError(f"{job.place}: {error}") from error
     shown = tuple(change for change in changes if change[0][0] != "expected")
     return Generated(job, name, start, recipe, tuple(own.items()), shown, not counted)
+
+
+def _check_network(recipe: Recipe) -> None:
+    # Here, because it needs torch, for which a misspelt key does not wait.
+    from catalyst_cityscapes.models.outputs import check_sides
+
+    network = _network(json.dumps(recipe.model, sort_keys=True))
+    check_sides(network, recipe.data.crop, "data.crop")
+    if isinstance(recipe.protocol.crop, tuple):
+        check_sides(network, recipe.protocol.crop, "protocol.crop")
+
+
+@lru_cache(maxsize=1)
+def _network(model: str) -> "nn.Module":
+    # Jobs of one network mostly stand together; kept is one, since each may be large.
+    from catalyst_cityscapes.recipe.nodes.targets import build, without_pretrained
+
+    return build(without_pretrained(json.loads(model)), "model")
 
 
 def _resolved(sources: Sequence[Source], own: dict[KeyPath, Any], job: Job) -> Recipe:

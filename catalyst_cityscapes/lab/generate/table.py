@@ -114,6 +114,11 @@ def _csv_rows(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise InputError(f"{name}: more than {MOST_JOBS} jobs")
     reader = csv.reader(line for _, line in lines)
     keys = [key.strip() for key in next(reader)]
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise InputError(
+                f"{name}: line {lines[0][0]}: {key or 'an empty key'}: there twice; expected each key once"
+            )
     for (number, _), cells in zip(lines[1:], reader, strict=True):
         place = f"{name}: line {number}"
         if len(cells) != len(keys):

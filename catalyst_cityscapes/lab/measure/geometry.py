@@ -175,21 +175,44 @@ def measure_draw(
     x = ((across - black) / gain).mean(axis=0) * (w - 1)
     y = ((down - black) / gain).mean(axis=0) * (h - 1)
     fit = _affine(inside, x, y)
-    mean, std = [], []
     if without_colour is not None:
         black, white = (send(grey, two_classes, augmentation)[0] for grey in (zeros, full))
-        response = white - black
-    for channel in range(3):
-        slope = np.median(response[channel][inside])
-        offset = np.median(black[channel][inside])
-        std.append(float(255 / slope) if slope else math.inf)
-        mean.append(float(-offset * 255 / slope) if slope else math.nan)
+    mean, std = _levels(black, white, inside)
     fitted = fit(size)
     smaller = min(fitted["scale_y"], fitted["scale_x"])
     # Nearest and bilinear grids differ by up to an output pixel, which is several source pixels in a small output.
     reach = 2 * max(1.0, 1 / smaller) if smaller > 0 else float(max(size))
     aligned = _aligned(inside & ~ignored, x, y, column_label, row_label, bands, apart, size, reach)
-    return Draw(**common, **fitted, labels_aligned=aligned, mean=tuple(mean), std=tuple(std))
+    return Draw(**common, **fitted, labels_aligned=aligned, mean=mean, std=std)
+
+
+def measure_normalisation(
+    augmentation: Augmentation, size: tuple[int, int], streams: SeedStreams, epoch: int = 0, index: int = 0
+) -> np.ndarray:
+    """Mean and std of `(value - mean) / std` in one draw, as `Draw` has them; see `measure_draw` for the arguments.
+
+    Returns:
+        float64 [2, 3], grey levels; NaN where nothing is visible.
+
+    Raises:
+        DataError: see `run_once`.
+    """
+    label = np.zeros(size, np.uint8)
+    constant = (np.full((*size, 3), grey, np.float32) for grey in (0, 255))
+    black, white = (run_once(augmentation, image, label, streams, epoch, index)[0] for image in constant)
+    cover = np.mean([_share_of_full(np.abs(channel)) for channel in white - black], axis=0)
+    inside = cover > COVERED
+    return np.array(_levels(black, white, inside)) if inside.any() else np.full((2, 3), math.nan)
+
+
+def _levels(black: np.ndarray, white: np.ndarray, inside: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = [], []
+    for channel in range(3):
+        slope = np.median((white - black)[channel][inside])
+        offset = np.median(black[channel][inside])
+        std.append(float(255 / slope) if slope else math.inf)
+        mean.append(float(-offset * 255 / slope) if slope else math.nan)
+    return tuple(mean), tuple(std)
 
 
 def _share_of_full(response: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from catalyst_cityscapes.models.outputs import outputs_of
+from catalyst_cityscapes.models.outputs import check_sides, outputs_of
 from catalyst_cityscapes.models.random_at_test import draws_at_test
 from catalyst_cityscapes.recipe.schema import Recipe
 from semseg_ref.base.checkpoints.architecture import Identity, identify
@@ -120,6 +120,8 @@ def measure_network(recipe: Recipe, network: nn.Module) -> NetworkFacts:
 
 
 def _run(network: nn.Module, crop: tuple[int, int]) -> Step:
+    # Tensors without data get through layers that real ones are too small for.
+    check_sides(network, crop, "side")
     x = torch.zeros(2, 3, *crop, device="meta")
     with _Recorder() as recorder:
         outputs = outputs_of(network(x))

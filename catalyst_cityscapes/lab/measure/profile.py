@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
+import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -13,7 +14,14 @@ from catalyst_cityscapes.callbacks.sync_bn import SyncBNConversion
 from catalyst_cityscapes.data.augmentation.colour_steps import without_colour_steps
 from catalyst_cityscapes.data.training_set import build_augmentation, data_streams, training_set
 from catalyst_cityscapes.inference.geometry import scale_of_test
-from catalyst_cityscapes.lab.measure.geometry import Augmentation, Colours, Draw, measure_colours, measure_draw
+from catalyst_cityscapes.lab.measure.geometry import (
+    Augmentation,
+    Colours,
+    Draw,
+    measure_colours,
+    measure_draw,
+    measure_normalisation,
+)
 from catalyst_cityscapes.lab.measure.optimisation import Optimisation, accumulation_steps, measure_optimisation
 from catalyst_cityscapes.lab.measure.samples import Samples, measure_samples
 from catalyst_cityscapes.models.from_recipe import recipe_network
@@ -152,6 +160,21 @@ class RecipeProfile:
                 raise
             # A step from elsewhere says what it does not like in its own way.
             raise DataError(f"augmentation: fails on a known image: {type(error).__name__}: {error}") from error
+
+    @cached_property
+    def normalisation(self) -> np.ndarray:
+        """Mean and std of `(value - mean) / std` in grey levels, float64 [2, 3]: the median over the draws.
+
+        Colour steps that draw are left out: a contrast is no other normalisation. NaN where nothing is visible.
+        """
+        rest = without_colour_steps(self.augmentation, only_drawn=True)
+        if rest is self.augmentation:
+            found = [np.array([draw.mean, draw.std]) for draw in self.draws]
+        else:
+            streams = self._streams()
+            found = [measure_normalisation(rest, self.data.size, streams, 0, i) for i in range(self._counts[0])]
+        seen = [each for each in found if np.isfinite(each).all()]
+        return np.median(seen, axis=0) if seen else np.full((2, 3), np.nan)
 
     @cached_property
     def colours(self) -> Colours:

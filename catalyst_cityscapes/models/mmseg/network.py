@@ -24,8 +24,6 @@ class EncoderDecoder(Segmenter, nn.Module):
     BACKBONE = ("backbone",)
     HEADS = ("decode_head", "auxiliary_head")
     resized_for_loss: Resized = "logits"
-    size_rule = SizeRule(1)
-    """All of these networks take any side; what a protocol pads to is its own business."""
 
     def __init__(self, backbone: nn.Module, decode_head: Head, auxiliary_head: Head | None = None) -> None:
         super().__init__()
@@ -33,6 +31,8 @@ class EncoderDecoder(Segmenter, nn.Module):
         self.decode_head = decode_head
         if auxiliary_head is not None:
             self.auxiliary_head = auxiliary_head
+        # Any side from the backbone's smallest one on; what a protocol pads to is its own business.
+        self.size_rule = SizeRule(1, least=getattr(backbone, "least_side", 1))
         self.align_corners = decode_head.align_corners
         self.random_at_test = getattr(decode_head, "random_at_test", False)
 

@@ -108,6 +108,9 @@ class MixVisionTransformer(nn.Module):
         drop_path: rate of stochastic depth at the last block, 0..1.
     """
 
+    least_side = max(4 * 2**stage * (reduction - 1) + 1 for stage, reduction in enumerate(REDUCTIONS))
+    """Pixels; a stage of stride s, whose sides are rounded up, needs one whole cell of its coarser grid."""
+
     def __init__(self, variant: str, drop_path: float) -> None:
         super().__init__()
         base, depths = VARIANTS[variant]

@@ -79,6 +79,8 @@ def test_a_row_that_is_none_is_refused(row, message):
         ("model,crop\n", "no job"),
         ("model,crop\ntoy/pspnet50\n", "line 2: 1 cells under 2 keys"),
         ("# note\nmodel,size\n\ntoy/pspnet50,3\n", "line 4: size: unknown key"),
+        ("model,model\ntoy/pspnet50,toy/pspnet18\n", "line 1: model: there twice; expected each key once"),
+        ("# note\nmodel,set,crop,set\ntoy/pspnet50,,,\n", "line 2: set: there twice"),
     ],
 )
 def test_a_csv_that_is_no_table_is_refused(tmp_path, text, message):
@@ -102,6 +104,19 @@ def test_two_jobs_of_one_name_are_refused_and_overlays_tell_them_apart():
     ]
     with pytest.raises(InputError, match="t: line 4: again is the same training as toy_pspnet50_crop_33x33"):
         generate([plain, Job("t: line 4", TOY, crop=(33, 33), name="again")])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"model": TOY, "crop": ["33x33", "33x33"]}, "toy_pspnet50_crop_33x33: the same combination is given twice"),
+        ({"model": TOY, "length": [200, "200 iterations"]}, "toy_pspnet50_200i: the same combination is given twice"),
+        ({"model": [TOY, f"{TOY}.yml"]}, "toy_pspnet50: the name of two combinations; give each a row of a table"),
+    ],
+)
+def test_a_row_whose_combinations_share_a_name_says_which(row, message):
+    with pytest.raises(InputError, match=re.escape(f"options: {message}")):
+        generate(jobs_of(row, "options"))
 
 
 def test_windows_stay_those_of_the_crop():
@@ -161,7 +176,14 @@ def test_files_are_the_recipes_and_are_not_written_over(tmp_path):
         (("tables/mmseg-replication", "--crop", "33x33"), "--crop: tables/mmseg-replication says it all"),
         (("--model", TOY, "--overwrite"), "--overwrite: nothing is written without --to FOLDER"),
         (("--model", TOY, "--crop", "32x32"), "options: "),
+        (("--model", PUBLISHED, "--length", "10 epochs"), ": sampling.order: endless has no epochs; set experiment.it"),
         (("--model", TOY, "--processes", "3"), "cannot be dealt out evenly"),
+        (
+            ("--model", "mmseg/toy/segformer_b0", "--crop", "16x64"),
+            "options: data.crop: 16 is too small for",
+        ),
+        (("--model", "mmseg/toy/pspnet_r18", "--overlay", "swap/mmseg/segnext_head_256"), "pspnet_r18 has none"),
+        (("--model", "mmseg/toy/hrnet_w18s", "--set", "model.drop_path=0.1"), "drop_path: 0.1: hrnet_w18s has none"),
     ],
 )
 def test_bad_input_is_one_line(words, message):

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from catalyst_cityscapes.data.augmentation import Pipeline, mmseg
 from catalyst_cityscapes.data.augmentation.adapters import adapted
 from catalyst_cityscapes.data.augmentation.colour_steps import is_colour_step, without_colour_steps
-from catalyst_cityscapes.lab.measure.geometry import measure_colours, measure_draw
+from catalyst_cityscapes.lab.measure.geometry import measure_colours, measure_draw, measure_normalisation
 from catalyst_cityscapes.lab.measure.steps import measure_steps
 from semseg_ref.base.seed_streams import SeedStreams
 from semseg_ref.transform import MEAN, STD, Normalize, RandomGaussianBlur, RandomHorizontalFlip, ToTensor
@@ -91,6 +91,26 @@ def test_other_steps_draw_as_they_did():
 )
 def test_colour_is_told_from_movement(step, expected):
     assert is_colour_step(step) is expected
+
+
+@pytest.mark.parametrize("name", ["mmsegmentation", "albumentations", "a step of torchvision"])
+def test_the_normalisation_is_read_beside_the_colours(name):
+    whole = AUGMENTATIONS[name]
+    rest = without_colour_steps(whole, only_drawn=True)
+    for index in range(3):
+        found = measure_normalisation(rest, (64, 96), SeedStreams(0), index=index)
+        np.testing.assert_allclose(found, [MEAN, STD], rtol=1e-4)
+    seen = [measure_normalisation(whole, (64, 96), SeedStreams(0), index=index) for index in range(3)]
+    assert np.abs(np.array(seen) - [MEAN, STD]).max() > 1
+
+
+def test_a_fixed_change_of_values_is_no_drawn_one():
+    def fixed(image, label):
+        return image // 2, label
+
+    assert is_colour_step(fixed)
+    assert not is_colour_step(fixed, only_drawn=True)
+    assert is_colour_step(mmseg.PhotoMetricDistortion(), only_drawn=True)
 
 
 def test_a_colour_step_alone_moves_nothing():

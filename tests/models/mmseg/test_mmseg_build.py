@@ -80,9 +80,23 @@ def test_they_say_what_training_and_test_must_know():
     assert head_names(psp) == ("decode_head", "auxiliary_head")
     assert head_names(hrnet) == ("decode_head",)
     assert resized_for_loss(psp) == "logits"
-    size_rule_of(psp).check(97, "side")
+    size_rule_of(psp).check(1, "side")
     assert segnext.random_at_test
     assert not hrnet.random_at_test
+
+
+@pytest.mark.parametrize(("name", "least"), [("segformer_b0", 29), ("segformer_b1", 29), ("hrnet_w18s", 1)])
+def test_the_smallest_side_is_the_one_from_which_on_it_runs(name, least):
+    network = build(name).eval()
+    rule = size_rule_of(network)
+    assert rule.least == least
+    with torch.no_grad():
+        network(torch.zeros(1, 3, least, 40))
+        if least > 1:
+            with pytest.raises(RuntimeError, match="Kernel size"):
+                network(torch.zeros(1, 3, 40, least - 1))
+            with pytest.raises(OptionError, match="side 28 is too small for the network; nearest: 29"):
+                rule.check(28, "side 28")
 
 
 def test_segnext_draws_its_bases_from_the_generator_of_the_cpu():
