@@ -23,11 +23,11 @@ from catalyst_cityscapes.recipe.normalisation import (
     stated_normalisations,
     tested_with,
 )
-from catalyst_cityscapes.recipe.schema import Recipe
+from catalyst_cityscapes.recipe.schema import Data, Recipe
 from semseg_ref.base.errors import InputError
 from semseg_ref.base.image_format import read_format
 from semseg_ref.base.random_state import random_state, set_random_state
-from semseg_ref.dataset import make_dataset
+from semseg_ref.dataset import check_list, make_dataset
 
 DRAWS, SMALL_DRAWS, PADDED_DRAWS = 8, 16, 16
 MUCH_PADDING = 0.1
@@ -105,11 +105,18 @@ def _draw(recipe: Recipe, draws: int, colours: tuple) -> list[Drawn]:
 def _draw_smallest(recipe: Recipe) -> None:
     """Takes labels as small as the smallest of the training through the augmentation, which may pad them."""
     data = recipe.data
-    sizes = [read_format(path).size for path, _ in make_dataset("train", data.root, data.train_list)]
+    sizes = [read_format(path).size for path in _training_images(data)]
     augmentation = build_augmentation(recipe)
     for size in {min(sizes), min(sizes, key=lambda size: size[1])}:
         for number in range(SMALL_DRAWS):
             _once_of_any(augmentation, size, data.ignore_index, number)
+
+
+def _training_images(data: Data) -> list[str]:
+    # Not a byte of a file that the list must not name.
+    pairs = make_dataset("train", data.root, data.train_list)
+    check_list(pairs, data.train_list, data.root)
+    return [image for image, _ in pairs]
 
 
 def _least_padding(recipe: Recipe) -> float:
@@ -119,7 +126,7 @@ def _least_padding(recipe: Recipe) -> float:
     """
     data = recipe.data
     augmentation = build_augmentation(recipe)
-    size = read_format(make_dataset("train", data.root, data.train_list)[0][0]).size
+    size = read_format(_training_images(data)[0]).size
     least = 1.0
     for number in range(PADDED_DRAWS):
         least = min(least, _once_of_any(augmentation, size, data.ignore_index, number).padded)
