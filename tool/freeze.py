@@ -77,11 +77,13 @@ def with_new_names(value: Any) -> Any:
 def shown_recipes() -> dict[str, Any]:
     """Each shipped recipe complete; a swap is shown on the recipe that it swaps a part of."""
     shown = {}
-    for path in sorted((ROOT / "catalyst_cityscapes" / "configs").rglob("*.yml")):
-        folder, name = path.parent.name, f"{path.parent.name}/{path.stem}"
-        if folder in ("cityscapes", "camvid", "toy"):
+    configs = ROOT / "catalyst_cityscapes" / "configs"
+    for path in sorted(configs.rglob("*.yml")):
+        place = path.relative_to(configs).with_suffix("")
+        folder, name = place.parts[0], place.as_posix()
+        if folder in ("cityscapes", "camvid", "toy", "mmseg"):
             shown[name] = yaml.safe_load(catalyst_dl("run", "--show", "--config", name))
-        elif folder == "swap":
+        elif place.parent.as_posix() == "swap":
             shown[name] = yaml.safe_load(catalyst_dl("run", "--show", "--config", "cityscapes/pspnet50", name))
     return shown
 
