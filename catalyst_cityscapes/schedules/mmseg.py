@@ -27,7 +27,7 @@ def mmseg_rate(
         OptionError: another kind, or a step outside 0..total.
     """
     family, *remarks = str(kind).split("_")
-    is_old = "0x" in remarks
+    is_old = not {"0x", "0.x"}.isdisjoint(remarks)
     if family not in KINDS:
         raise OptionError(f"mmseg_rate: kind: {kind!r}{did_you_mean(kind, KINDS)}")
     if not 0 <= t <= total:

@@ -63,7 +63,7 @@ def test_the_older_mmsegmentation():
     assert rates(phases, 0.01, 20) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["sgd_0x", "adamw_0x", "adamw_160k_0x"])
+@pytest.mark.parametrize("kind", ["sgd_0x", "sgd_0.x", "adamw_0x", "adamw_160k_0x"])
 def test_the_older_rates_by_name(kind):
     for t in (0, 3, 7, 19):
         if kind.startswith("sgd"):
